@@ -1,0 +1,4 @@
+//! Experimentation: designs the test, assigns customers, analyses outcomes.
+
+pub mod analysis;
+pub mod design;

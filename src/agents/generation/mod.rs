@@ -1,0 +1,48 @@
+//! Generation: writes message variants in which every claim cites a passage.
+
+use async_trait::async_trait;
+use jiff::civil::Date;
+
+use crate::{
+    agents::ProviderError,
+    config::campaign::Brand,
+    domain::{
+        content::{Document, Passage},
+        segment::Segment,
+        variant::{Cell, Draft, Slots},
+    },
+};
+
+/// Everything a writer may draw on for one variant of one cell.
+#[derive(Debug, Clone)]
+pub struct Brief<'a> {
+    pub cell: &'a Cell,
+    /// `None`: the control message, for everybody.
+    pub segment: Option<&'a Segment>,
+    pub tone: &'a str,
+    pub campaign_name: &'a str,
+    pub date: Date,
+    /// What retrieval gave, best first. Nothing else may be asserted.
+    pub sources: &'a [Source<'a>],
+    pub brand: &'a Brand,
+    pub slots: &'a Slots,
+    /// From 0: each candidate of a cell should differ from the others.
+    pub candidate: usize,
+    pub seed: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    pub document: &'a Document,
+    pub passage: &'a Passage,
+    pub score: f64,
+}
+
+/// Writes messages. What it returns is a proposal: the safety agent checks message and claims against the sources.
+#[async_trait]
+pub trait Writer: Send + Sync {
+    /// Name and version, recorded with every variant.
+    fn name(&self) -> &str;
+
+    async fn write(&self, brief: &Brief<'_>) -> Result<Draft, ProviderError>;
+}

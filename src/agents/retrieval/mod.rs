@@ -1,0 +1,43 @@
+//! Retrieval: finds the approved, in-date passages that fit a segment.
+
+pub mod library;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    agents::ProviderError,
+    domain::{
+        channel::Channel,
+        id::{Locale, PassageId, SegmentName},
+    },
+};
+
+/// What is wanted for one cell's messages. The date is fixed when the retriever is made.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// Words that describe the segment and the campaign.
+    pub text: String,
+    /// Passages of documents for this segment or for everybody; `None`: for everybody only.
+    pub audience: Option<SegmentName>,
+    pub channel: Channel,
+    pub locale: Locale,
+    pub limit: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hit {
+    pub passage: PassageId,
+    /// Higher is better; comparable within one answer only.
+    pub score: f64,
+}
+
+/// An index over the approved content of a campaign.
+///
+/// A passage of a document that is not approved, not yet or no longer valid on the campaign's date, or not meant
+/// for the audience, channel or locale is never returned: implementations filter before they rank.
+#[async_trait]
+pub trait Retriever: Send + Sync {
+    /// The best first; ties in the order of passage ids. An empty answer is an answer.
+    async fn retrieve(&self, query: &Query) -> Result<Vec<Hit>, ProviderError>;
+}

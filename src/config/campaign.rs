@@ -1,0 +1,822 @@
+//! The campaign file (`campaign.toml`, the same shape as JSON over HTTP), checked as a whole.
+//!
+//! What a single value may be is said by its type; what values may be together by [`Campaign::check`]. Rules are
+//! compiled where they are understood, in [`crate::agents::segmentation`].
+
+use std::{collections::BTreeMap, path::Path};
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::locate,
+    domain::{
+        attribute::{self, Attribute, AttributeType, Attributes},
+        channel::Channel,
+        id::{ArmName, CampaignId, Locale, SegmentName},
+        money::Usd,
+        problem::Problem,
+        share::Share,
+        variant::Slots,
+        verdict::{Harm, Severity},
+    },
+};
+
+/// A campaign as its owner declares it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Campaign {
+    pub campaign: Identity,
+    pub customers: Customers,
+    pub segmentation: Segmentation,
+    #[serde(default)]
+    pub content: Content,
+    pub generation: Generation,
+    #[serde(default)]
+    pub safety: Safety,
+    pub experiment: Experiment,
+    #[serde(default)]
+    pub budget: Budget,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    pub id: CampaignId,
+    pub name: String,
+    /// Consent must cover it.
+    #[serde(default = "marketing")]
+    pub purpose: String,
+    /// The day for which approvals, validity windows and offers are judged; today where absent.
+    #[serde(default)]
+    pub date: Option<Date>,
+    pub locales: Vec<Locale>,
+    /// In order of preference: a customer is reached by the first one that they permit.
+    pub channels: Vec<Channel>,
+}
+
+fn marketing() -> String {
+    "marketing".to_owned()
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Customers {
+    /// The column with the customer's id.
+    pub id: String,
+    /// Where absent it is read from the file's name and first bytes.
+    #[serde(default)]
+    pub format: Option<CustomerFormat>,
+    /// CSV only; where absent it is read from the header.
+    #[serde(default)]
+    pub delimiter: Option<char>,
+    /// A WHATWG label such as `utf-8`, `windows-1252`, `utf-16le`.
+    #[serde(default = "utf_8")]
+    pub encoding: String,
+    /// The run stops before generation when a larger share of rows is bad.
+    #[serde(default = "one_percent")]
+    pub max_bad_share: Share,
+    /// A file with one customer id a line who may not be contacted; relative to the campaign file.
+    #[serde(default)]
+    pub suppression: Option<String>,
+    /// Our attribute -> their column.
+    #[serde(default)]
+    pub columns: BTreeMap<String, ColumnSpec>,
+}
+
+fn utf_8() -> String {
+    "utf-8".to_owned()
+}
+
+fn one_percent() -> Share {
+    Share::new(0.01).expect("0.01 is a share")
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CustomerFormat {
+    Csv,
+    Jsonl,
+    Parquet,
+}
+
+/// `age = "customer_age"`, or a table that declares a type and limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ColumnSpec {
+    Column(String),
+    Declared(DeclaredColumn),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredColumn {
+    pub column: String,
+    #[serde(rename = "type", default)]
+    pub kind: Option<AttributeType>,
+    #[serde(default)]
+    pub min: Option<f64>,
+    #[serde(default)]
+    pub max: Option<f64>,
+    #[serde(default)]
+    pub values: Vec<String>,
+    #[serde(default)]
+    pub required: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segmentation {
+    pub method: SegmentationMethod,
+    /// `rules` only: first match wins; the last one needs no condition.
+    #[serde(default)]
+    pub rules: Vec<RuleSpec>,
+    /// `rules` only: what to do when two rules can match the same customer.
+    #[serde(default)]
+    pub overlap: Overlap,
+    /// `kmeans` only: numeric attributes; where empty, every numeric attribute.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// `kmeans` only: the numbers of clusters to try.
+    #[serde(default = "two")]
+    pub min_clusters: usize,
+    #[serde(default = "eight")]
+    pub max_clusters: usize,
+}
+
+fn two() -> usize {
+    2
+}
+
+fn eight() -> usize {
+    8
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SegmentationMethod {
+    Rules,
+    /// Quintiles of `recency_days`, `frequency` and `monetary`.
+    Rfm,
+    Kmeans,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    #[default]
+    FirstWins,
+    Refuse,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleSpec {
+    pub name: SegmentName,
+    /// A CEL expression over the attributes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// For people, and for retrieval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Content {
+    /// Relative to the campaign file.
+    pub path: String,
+    /// How many passages a segment's messages may draw on.
+    pub passages: usize,
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self { path: "content/".to_owned(), passages: 12 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generation {
+    #[serde(default)]
+    pub mode: GenerationMode,
+    /// Variants written per cell; the first approved one is used.
+    #[serde(default = "two")]
+    pub candidates: usize,
+    /// The same seed writes the same variants.
+    #[serde(default)]
+    pub seed: u64,
+    #[serde(default)]
+    pub brand: Brand,
+    #[serde(default)]
+    pub slots: Slots,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GenerationMode {
+    /// One set of variants per segment.
+    #[default]
+    Segment,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Brand {
+    /// How messages are signed.
+    pub name: String,
+    /// How the brand speaks, for language models.
+    pub voice: String,
+    /// Words and phrases that may not occur, any case.
+    pub banned: Vec<String>,
+    /// Per channel, a text that every message must contain word for word.
+    pub required: BTreeMap<Channel, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Safety {
+    pub block_at: Thresholds,
+    pub approval: ApprovalPolicy,
+}
+
+impl Default for Safety {
+    fn default() -> Self {
+        Self { block_at: Thresholds::default(), approval: ApprovalPolicy::WhenFlagged }
+    }
+}
+
+/// A text is blocked at this severity or above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Thresholds {
+    pub hate: Severity,
+    pub sexual: Severity,
+    pub violence: Severity,
+    pub self_harm: Severity,
+}
+
+impl Thresholds {
+    pub fn of(&self, harm: Harm) -> Severity {
+        match harm {
+            Harm::Hate => self.hate,
+            Harm::Sexual => self.sexual,
+            Harm::Violence => self.violence,
+            Harm::SelfHarm => self.self_harm,
+        }
+    }
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        let two = Severity::new(2).expect("2 is a severity");
+        Self { hate: two, sexual: two, violence: two, self_harm: two }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalPolicy {
+    /// What the gates do not block goes out.
+    Never,
+    /// A person must approve what the gates find notable.
+    WhenFlagged,
+    /// A person must approve every variant.
+    Always,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// A 0/1 outcome, e.g. `conversion`.
+    pub primary_metric: String,
+    /// The share of all customers that gets the control message.
+    pub control: Share,
+    /// The share of all customers that gets nothing.
+    #[serde(default = "no_share")]
+    pub holdout: Share,
+    #[serde(default = "five_percent")]
+    pub alpha: Share,
+    #[serde(default = "eighty_percent")]
+    pub power: Share,
+    /// The smallest lift over control, relative to it, that the test must be able to detect.
+    #[serde(default = "ten_percent")]
+    pub mde_relative: f64,
+    /// The control arm's expected rate of the primary metric, for the power calculation.
+    #[serde(default)]
+    pub baseline: Option<Share>,
+    /// Salts the assignment; the campaign's id where absent. Two campaigns with one salt assign alike.
+    #[serde(default)]
+    pub salt: Option<String>,
+    pub arms: Vec<ArmSpec>,
+}
+
+fn no_share() -> Share {
+    Share::ZERO
+}
+
+fn five_percent() -> Share {
+    Share::new(0.05).expect("0.05 is a share")
+}
+
+fn eighty_percent() -> Share {
+    Share::new(0.8).expect("0.8 is a share")
+}
+
+fn ten_percent() -> f64 {
+    0.10
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArmSpec {
+    pub name: ArmName,
+    /// How this arm's messages sound.
+    pub tone: String,
+    /// Relative to the other arms' weights.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// A run that could cost more does not start; `None`: no limit.
+    pub max_usd: Option<Usd>,
+}
+
+impl Campaign {
+    /// Reads and checks a campaign file. Every defect found is reported, with its line.
+    pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
+        let source = std::fs::read_to_string(path).map_err(|error| {
+            vec![
+                Problem::new(
+                    format!("the campaign file cannot be read: {error}"),
+                    "name a readable TOML file, or make one with `cpo init DIR`",
+                )
+                .in_file(path),
+            ]
+        })?;
+        Self::parse(&source, path)
+    }
+
+    /// As [`Campaign::read`], from text; `path` is what messages call the file.
+    pub fn parse(source: &str, path: &Path) -> Result<Self, Vec<Problem>> {
+        let campaign: Self = toml::from_str(source).map_err(|error| {
+            let mut problem = Problem::new(
+                error.message().trim_end(),
+                "correct this key; `cpo init` writes a campaign file in which every key is explained",
+            )
+            .in_file(path);
+            problem.line = error.span().map(|span| locate::line_of_offset(source, span.start));
+            vec![problem]
+        })?;
+        let problems = campaign.check();
+        if problems.is_empty() {
+            return Ok(campaign);
+        }
+        Err(problems.into_iter().map(|problem| locate::in_toml(problem, source, path)).collect())
+    }
+
+    /// What single values cannot say: how they fit together.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.check_identity(&mut problems);
+        self.check_customers(&mut problems);
+        self.check_segmentation(&mut problems);
+        self.check_generation(&mut problems);
+        self.check_experiment(&mut problems);
+        problems
+    }
+
+    /// The attributes with types and limits resolved: declared, else well-known, else text.
+    pub fn attributes(&self) -> Attributes {
+        let resolve = |(name, spec): (&String, &ColumnSpec)| {
+            let (known_type, known_min, known_max) =
+                attribute::well_known(name).unwrap_or((AttributeType::Text, None, None));
+            match spec {
+                ColumnSpec::Column(column) => Attribute {
+                    name: name.clone(),
+                    column: column.clone(),
+                    kind: known_type,
+                    min: known_min,
+                    max: known_max,
+                    values: Vec::new(),
+                    required: false,
+                },
+                ColumnSpec::Declared(declared) => {
+                    let kind = declared.kind.unwrap_or(known_type);
+                    let keeps_range = kind.is_numeric() && known_type.is_numeric();
+                    Attribute {
+                        name: name.clone(),
+                        column: declared.column.clone(),
+                        kind,
+                        min: declared.min.or(known_min.filter(|_| keeps_range)),
+                        max: declared.max.or(known_max.filter(|_| keeps_range)),
+                        values: declared.values.clone(),
+                        required: declared.required,
+                    }
+                }
+            }
+        };
+        Attributes::new(self.customers.columns.iter().map(resolve).collect())
+    }
+
+    /// What makes assignment hashes differ between campaigns.
+    pub fn salt(&self) -> &str {
+        self.experiment.salt.as_deref().unwrap_or(self.campaign.id.as_str())
+    }
+
+    fn check_identity(&self, problems: &mut Vec<Problem>) {
+        let identity = &self.campaign;
+        if identity.channels.is_empty() {
+            problems.push(
+                Problem::new("no channel is named", "name at least one of email, sms, push, in_app")
+                    .at_field("campaign.channels"),
+            );
+        }
+        if identity.locales.is_empty() {
+            problems.push(
+                Problem::new("no locale is named", "name at least one, e.g. `locales = [\"en\"]`")
+                    .at_field("campaign.locales"),
+            );
+        }
+        if let Some(twice) = first_duplicate(identity.channels.iter()) {
+            problems.push(
+                Problem::new(format!("`{twice}` is named twice"), "name each channel once")
+                    .at_field("campaign.channels"),
+            );
+        }
+        if let Some(twice) = first_duplicate(identity.locales.iter()) {
+            problems.push(
+                Problem::new(format!("`{twice}` is named twice"), "name each locale once").at_field("campaign.locales"),
+            );
+        }
+    }
+
+    fn check_customers(&self, problems: &mut Vec<Problem>) {
+        let customers = &self.customers;
+        if customers.delimiter.is_some_and(|delimiter| !delimiter.is_ascii() || "\"\r\n".contains(delimiter)) {
+            problems.push(
+                Problem::new(
+                    "the delimiter must be one ASCII character other than a quote or a line end",
+                    "use for example `,`, `;`, `|` or `\\t`",
+                )
+                .at_field("customers.delimiter"),
+            );
+        }
+        if encoding_rs::Encoding::for_label(customers.encoding.as_bytes()).is_none() {
+            problems.push(
+                Problem::new(
+                    format!("`{}` is not a known encoding", customers.encoding),
+                    "use a WHATWG label such as utf-8, windows-1252, iso-8859-15 or utf-16le",
+                )
+                .at_field("customers.encoding"),
+            );
+        }
+        for (name, spec) in &customers.columns {
+            let field = format!("customers.columns.{name}");
+            if !is_attribute_name(name) {
+                problems.push(
+                    Problem::new(
+                        format!("`{name}` cannot be an attribute's name"),
+                        "use lower-case letters, digits and `_`, starting with a letter; `customer_id` and `source_line` are taken",
+                    )
+                    .at_field(&field),
+                );
+            }
+            let ColumnSpec::Declared(declared) = spec else { continue };
+            let kind =
+                declared.kind.or(attribute::well_known(name).map(|(kind, _, _)| kind)).unwrap_or(AttributeType::Text);
+            if (declared.min.is_some() || declared.max.is_some()) && !kind.is_numeric() {
+                problems.push(
+                    Problem::new(
+                        format!("`min` and `max` are for numbers, and `{name}` is {}", kind.as_str()),
+                        "remove them or declare `type = \"number\"`",
+                    )
+                    .at_field(&field),
+                );
+            }
+            if !declared.values.is_empty() && kind != AttributeType::Text {
+                problems.push(
+                    Problem::new(
+                        format!("`values` is for text, and `{name}` is {}", kind.as_str()),
+                        "remove it or declare `type = \"text\"`",
+                    )
+                    .at_field(&field),
+                );
+            }
+            if declared.min.zip(declared.max).is_some_and(|(min, max)| min > max) {
+                problems.push(
+                    Problem::new("`min` is greater than `max`: no value fits", "swap or correct them").at_field(&field),
+                );
+            }
+        }
+    }
+
+    fn check_segmentation(&self, problems: &mut Vec<Problem>) {
+        let segmentation = &self.segmentation;
+        let attributes = self.attributes();
+        match segmentation.method {
+            SegmentationMethod::Rules => {
+                if segmentation.rules.is_empty() {
+                    problems.push(
+                        Problem::new(
+                            "the method is `rules`, and there is no rule",
+                            "add at least one [[segmentation.rules]]",
+                        )
+                        .at_field("segmentation.method"),
+                    );
+                }
+            }
+            SegmentationMethod::Rfm => {
+                for needed in ["recency_days", "frequency", "monetary"] {
+                    if attributes.get(needed).is_none_or(|attribute| !attribute.kind.is_numeric()) {
+                        problems.push(
+                            Problem::new(
+                                format!("the method `rfm` needs a numeric attribute `{needed}`"),
+                                format!("map it under [customers.columns]: {needed} = \"their column\""),
+                            )
+                            .at_field("segmentation.method"),
+                        );
+                    }
+                }
+            }
+            SegmentationMethod::Kmeans => {
+                for (index, name) in segmentation.features.iter().enumerate() {
+                    if attributes.get(name).is_none_or(|attribute| !attribute.kind.is_numeric()) {
+                        problems.push(
+                            Problem::new(
+                                format!("`{name}` is not a numeric attribute"),
+                                "name attributes of [customers.columns] that are numbers",
+                            )
+                            .at_field(format!("segmentation.features[{index}]")),
+                        );
+                    }
+                }
+                if segmentation.features.is_empty() && !attributes.iter().any(|a| a.kind.is_numeric()) {
+                    problems.push(
+                        Problem::new(
+                            "the method `kmeans` needs numbers, and no attribute is one",
+                            "map at least one numeric column under [customers.columns]",
+                        )
+                        .at_field("segmentation.method"),
+                    );
+                }
+                if segmentation.min_clusters < 2
+                    || segmentation.max_clusters < segmentation.min_clusters
+                    || segmentation.max_clusters > 20
+                {
+                    problems.push(
+                        Problem::new(
+                            "the numbers of clusters to try must satisfy 2 <= min_clusters <= max_clusters <= 20",
+                            "for example min_clusters = 2, max_clusters = 8",
+                        )
+                        .at_field("segmentation"),
+                    );
+                }
+            }
+        }
+        if segmentation.method != SegmentationMethod::Rules && !segmentation.rules.is_empty() {
+            problems.push(
+                Problem::new(
+                    "rules are given, and the method is not `rules`",
+                    "set method = \"rules\" or remove [[segmentation.rules]]",
+                )
+                .at_field("segmentation.method"),
+            );
+        }
+    }
+
+    fn check_generation(&self, problems: &mut Vec<Problem>) {
+        let generation = &self.generation;
+        let attributes = self.attributes();
+        if !(1..=5).contains(&generation.candidates) {
+            problems.push(
+                Problem::new("candidates must be 1 to 5", "2 gives every cell one to fall back to")
+                    .at_field("generation.candidates"),
+            );
+        }
+        if self.content.passages == 0 {
+            problems.push(
+                Problem::new("a segment needs at least one passage", "12 is a good number")
+                    .at_field("content.passages"),
+            );
+        }
+        for (name, slot) in &generation.slots {
+            let field = format!("generation.slots.{name}");
+            if !is_attribute_name(name) {
+                problems.push(
+                    Problem::new(
+                        format!("`{name}` cannot be a slot's name"),
+                        "use lower-case letters, digits and `_`, starting with a letter",
+                    )
+                    .at_field(&field),
+                );
+            }
+            if slot.fallback.trim().is_empty() {
+                problems.push(
+                    Problem::new(
+                        "the slot has no fallback",
+                        "say what stands there for a customer without a value, e.g. fallback = \"there\"",
+                    )
+                    .at_field(&field),
+                );
+            }
+            // A slot whose attribute is not mapped always shows its fallback: legitimate, as files differ in what
+            // they hold.
+            if attributes.get(&slot.attribute).is_some_and(|a| a.kind != AttributeType::Text) {
+                problems.push(
+                    Problem::new(
+                        format!("the slot's attribute `{}` is not text", slot.attribute),
+                        "only text attributes can stand in a message",
+                    )
+                    .at_field(&field),
+                );
+            }
+        }
+        for (index, phrase) in generation.brand.banned.iter().enumerate() {
+            if phrase.trim().is_empty() {
+                problems.push(
+                    Problem::new("an empty phrase would ban every message", "remove it")
+                        .at_field(format!("generation.brand.banned[{index}]")),
+                );
+            }
+        }
+        for channel in generation.brand.required.keys() {
+            if !self.campaign.channels.contains(channel) {
+                problems.push(
+                    Problem::new(
+                        format!("a text is required for `{channel}`, which is not a channel of this campaign"),
+                        "remove it or add the channel to campaign.channels",
+                    )
+                    .at_field(format!("generation.brand.required.{channel}")),
+                );
+            }
+        }
+    }
+
+    fn check_experiment(&self, problems: &mut Vec<Problem>) {
+        let experiment = &self.experiment;
+        if experiment.arms.is_empty() {
+            problems.push(
+                Problem::new("the experiment has no arm", "add at least one [[experiment.arms]]")
+                    .at_field("experiment"),
+            );
+        }
+        for (index, arm) in experiment.arms.iter().enumerate() {
+            let field = format!("experiment.arms[{index}]");
+            if [crate::domain::experiment::CONTROL, crate::domain::experiment::HOLDOUT].contains(&arm.name.as_str()) {
+                problems.push(
+                    Problem::new(
+                        format!("`{}` is the name of a built-in arm", arm.name),
+                        "choose another name; `experiment.control` and `experiment.holdout` set their shares",
+                    )
+                    .at_field(format!("{field}.name")),
+                );
+            }
+            if !(arm.weight.is_finite() && arm.weight > 0.0) {
+                problems.push(
+                    Problem::new("the weight must be a positive number", "1.0 gives equal shares")
+                        .at_field(format!("{field}.weight")),
+                );
+            }
+        }
+        if let Some(twice) = first_duplicate(experiment.arms.iter().map(|arm| &arm.name)) {
+            problems.push(
+                Problem::new(format!("two arms are called `{twice}`"), "give every arm its own name")
+                    .at_field("experiment.arms"),
+            );
+        }
+        if experiment.control.get() + experiment.holdout.get() >= 1.0 {
+            problems.push(
+                Problem::new(
+                    "control and holdout leave no customer for the arms",
+                    "their shares must add up to less than 1",
+                )
+                .at_field("experiment.control"),
+            );
+        }
+        for (name, share) in [("alpha", experiment.alpha), ("power", experiment.power)] {
+            if share.get() <= 0.0 || share.get() >= 1.0 {
+                problems.push(
+                    Problem::new(format!("{name} must lie between 0 and 1"), "usual are alpha = 0.05 and power = 0.8")
+                        .at_field(format!("experiment.{name}")),
+                );
+            }
+        }
+        if experiment.baseline.is_some_and(|baseline| baseline.get() <= 0.0 || baseline.get() >= 1.0) {
+            problems.push(
+                Problem::new("the baseline rate must lie between 0 and 1", "for example baseline = 0.03")
+                    .at_field("experiment.baseline"),
+            );
+        }
+        if !(experiment.mde_relative.is_finite() && experiment.mde_relative > 0.0) {
+            problems.push(
+                Problem::new("mde_relative must be a positive number", "0.10 asks for a lift of 10 %")
+                    .at_field("experiment.mde_relative"),
+            );
+        }
+    }
+}
+
+fn is_attribute_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && ![crate::domain::customer::CUSTOMER_ID, crate::domain::customer::SOURCE_LINE].contains(&name)
+}
+
+fn first_duplicate<'a, T: Ord + 'a>(mut items: impl Iterator<Item = &'a T>) -> Option<&'a T> {
+    let mut seen = std::collections::BTreeSet::new();
+    items.find(|item| !seen.insert(*item))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"
+[campaign]
+id = "spring"
+name = "Spring"
+locales = ["en"]
+channels = ["email"]
+
+[customers]
+id = "customer_id"
+[customers.columns]
+age = "age"
+tier = "tier"
+points = { column = "points", type = "number", min = 0 }
+
+[segmentation]
+method = "rules"
+[[segmentation.rules]]
+name = "Everyone"
+
+[generation.slots]
+first_name = { attribute = "first_name", fallback = "there" }
+
+[experiment]
+primary_metric = "conversion"
+control = 0.25
+[[experiment.arms]]
+name = "friendly"
+tone = "friendly"
+"#;
+
+    fn problems(source: &str) -> Vec<Problem> {
+        Campaign::parse(source, Path::new("campaign.toml")).expect_err("the file has a defect")
+    }
+
+    #[test]
+    fn a_minimal_file_is_enough_and_types_are_resolved() {
+        let campaign = Campaign::parse(MINIMAL, Path::new("campaign.toml")).unwrap();
+        let attributes = campaign.attributes();
+        assert_eq!(attributes.get("age").unwrap().kind, AttributeType::Number);
+        assert_eq!(attributes.get("age").unwrap().max, Some(130.0));
+        assert_eq!(attributes.get("tier").unwrap().kind, AttributeType::Text);
+        assert_eq!(attributes.get("points").unwrap().min, Some(0.0));
+        assert_eq!(campaign.salt(), "spring");
+    }
+
+    #[test]
+    fn the_same_shape_is_read_from_json() {
+        let campaign = Campaign::parse(MINIMAL, Path::new("campaign.toml")).unwrap();
+        let json = serde_json::to_string(&campaign).unwrap();
+        assert_eq!(serde_json::from_str::<Campaign>(&json).unwrap(), campaign);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let source = MINIMAL.replace("name = \"Spring\"", "name = \"Spring\"\nnmae = \"x\"");
+        let found = problems(&source);
+        assert_eq!(found[0].line, Some(5));
+        assert!(found[0].message.contains("nmae"), "{}", found[0]);
+    }
+
+    #[test]
+    fn a_combination_that_cannot_work_names_its_line() {
+        let source = MINIMAL.replace("control = 0.25", "control = 0.75\nholdout = 0.25");
+        let found = problems(&source);
+        assert_eq!(found[0].field.as_deref(), Some("experiment.control"));
+        assert_eq!(source.lines().nth(found[0].line.unwrap() as usize - 1), Some("control = 0.75"));
+
+        let source = MINIMAL.replace("name = \"friendly\"", "name = \"control\"");
+        assert_eq!(problems(&source)[0].field.as_deref(), Some("experiment.arms[0].name"));
+    }
+
+    #[test]
+    fn rfm_says_which_attribute_it_misses() {
+        let source = MINIMAL.replace("method = \"rules\"", "method = \"rfm\"");
+        let found = problems(&source);
+        assert_eq!(found.iter().filter(|p| p.message.contains("needs a numeric attribute")).count(), 3);
+        assert!(found.iter().all(|p| p.line.is_some()));
+    }
+}

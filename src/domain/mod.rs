@@ -1,0 +1,15 @@
+//! The product's words as types: no I/O, no policy, no clock.
+
+pub mod attribute;
+pub mod channel;
+pub mod content;
+pub mod customer;
+pub mod digest;
+pub mod experiment;
+pub mod id;
+pub mod money;
+pub mod problem;
+pub mod segment;
+pub mod share;
+pub mod variant;
+pub mod verdict;

@@ -1,0 +1,135 @@
+//! Message variants: what was written for a cell, and what each part of it rests on.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    channel::Channel,
+    digest::Digest,
+    id::{ArmName, Locale, PassageId, SegmentName, VariantId},
+    money::Usd,
+    verdict::Verdict,
+};
+
+/// The unit of generation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Cell {
+    /// `None`: the control message, one for all segments.
+    pub segment: Option<SegmentName>,
+    pub arm: ArmName,
+    pub channel: Channel,
+    pub locale: Locale,
+}
+
+impl Cell {
+    /// The id of the cell's `candidate`-th variant (from 0): readable, unique within the campaign.
+    pub fn variant_id(&self, candidate: usize) -> VariantId {
+        let segment = self.segment.as_ref().map_or("everyone", SegmentName::as_str);
+        let id = format!("{segment} / {} / {} / {} / {}", self.arm, self.channel, self.locale, candidate + 1);
+        VariantId::new(id).expect("the parts' lengths add up to less than a variant id may have")
+    }
+}
+
+/// Subject and body with slots: `{{first_name}}` stands for a customer's value or its fallback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The channel decides whether there is one, see [`Channel::limits`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Paragraphs are separated by an empty line.
+    pub body: String,
+}
+
+impl Message {
+    pub fn field(&self, field: Field) -> &str {
+        match field {
+            Field::Subject => self.subject.as_deref().unwrap_or_default(),
+            Field::Body => &self.body,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    Subject,
+    Body,
+}
+
+/// A character range of one field of a message, end exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    pub field: Field,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// A part of a message that asserts something, and the words it rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    pub span: Span,
+    pub text: String,
+    pub citation: Citation,
+}
+
+/// The supporting words: a character range of the passage's text, end exclusive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Citation {
+    pub passage: PassageId,
+    /// The version of the passage that was read.
+    pub version: Digest,
+    pub start: usize,
+    pub end: usize,
+    pub quote: String,
+}
+
+/// What a writer gives back for a cell. Nothing in it is trusted: the gates check message and claims afresh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft {
+    pub message: Message,
+    pub claims: Vec<Claim>,
+    pub usage: Usage,
+}
+
+/// What one provider call took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub requests: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cost_usd: Usd,
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cost_usd = self.cost_usd + other.cost_usd;
+    }
+}
+
+/// A draft after the gates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    pub id: VariantId,
+    pub cell: Cell,
+    pub message: Message,
+    pub claims: Vec<Claim>,
+    pub verdict: Verdict,
+    /// Who wrote it, e.g. `composer/1`.
+    pub writer: String,
+    pub usage: Usage,
+}
+
+/// A campaign's slots: name to attribute and fallback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slot {
+    pub attribute: String,
+    /// Used where the customer has no value, or one that does not pass the screen.
+    pub fallback: String,
+}
+
+pub type Slots = BTreeMap<String, Slot>;

@@ -1,0 +1,140 @@
+//! What the gates say of a text.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::domain::{id::PassageId, variant::Span};
+
+/// Only [`Decision::Approved`] may ever reach a customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    Approved,
+    Blocked,
+    /// Nothing is wrong enough to block, but a person must look first.
+    NeedsReview,
+}
+
+/// The outcome of all checks on one variant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub decision: Decision,
+    /// Why it is not approved, or what a reviewer should know; empty for a clean text.
+    pub findings: Vec<Finding>,
+    /// `None`: the harm screen gave no usable answer (which blocks).
+    pub severities: Option<Severities>,
+}
+
+/// One thing that a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    pub rule: Rule,
+    /// Whether it blocks by itself; otherwise it asks for a review.
+    pub blocks: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub span: Option<Span>,
+    /// The words at fault.
+    pub text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passage: Option<PassageId>,
+    pub why: String,
+}
+
+/// The checks, by the name that reports and machines use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// Words that assert something and cite nothing.
+    Uncited,
+    /// The cited passage is unknown, not usable on the campaign's date, or of another version.
+    SourceNotUsable,
+    /// The cited words are not where the citation says.
+    QuoteMismatch,
+    /// The claim is not what the cited words say.
+    NotSupported,
+    /// A number, price, percentage, date or code differs from the source.
+    FactMismatch,
+    /// A product is named in another way than the source does.
+    ProductMismatch,
+    /// `{{x}}` without such a slot, or a placeholder left behind.
+    UnresolvedSlot,
+    TooLong,
+    EmptyText,
+    BannedPhrase,
+    MissingRequiredText,
+    /// A harm category at or above its threshold, or notable below it.
+    Harm,
+    /// A check could not be made: error, time-out, missing category, unknown value.
+    CheckFailed,
+}
+
+/// The four harm categories of Azure AI Content Safety.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Harm {
+    Hate,
+    Sexual,
+    Violence,
+    SelfHarm,
+}
+
+impl Harm {
+    pub const ALL: [Self; 4] = [Self::Hate, Self::Sexual, Self::Violence, Self::SelfHarm];
+}
+
+impl fmt::Display for Harm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hate => "hate",
+            Self::Sexual => "sexual",
+            Self::Violence => "violence",
+            Self::SelfHarm => "self-harm",
+        })
+    }
+}
+
+/// 0 (nothing) to 7 (severe).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Severity(u8);
+
+impl Severity {
+    pub const NONE: Self = Self(0);
+
+    pub fn new(level: u8) -> Option<Self> {
+        (level <= 7).then_some(Self(level))
+    }
+
+    pub fn level(self) -> u8 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Severity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(u8::deserialize(deserializer)?)
+            .ok_or_else(|| serde::de::Error::custom("a severity is a whole number from 0 to 7"))
+    }
+}
+
+/// One severity for each category: a screen that leaves one out has not answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Severities {
+    pub hate: Severity,
+    pub sexual: Severity,
+    pub violence: Severity,
+    pub self_harm: Severity,
+}
+
+impl Severities {
+    pub fn of(&self, harm: Harm) -> Severity {
+        match harm {
+            Harm::Hate => self.hate,
+            Harm::Sexual => self.sexual,
+            Harm::Violence => self.violence,
+            Harm::SelfHarm => self.self_harm,
+        }
+    }
+}

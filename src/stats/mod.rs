@@ -1,0 +1,1 @@
+//! Statistics as pure functions: no I/O, no product types.

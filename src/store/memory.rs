@@ -1,0 +1,37 @@
+//! Blobs in memory, for tests.
+
+use std::{collections::BTreeMap, sync::Mutex};
+
+use async_trait::async_trait;
+
+use super::{BlobPath, Blobs, Error, Precondition};
+
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<BTreeMap<BlobPath, Vec<u8>>>);
+
+impl Memory {
+    fn blobs(&self) -> std::sync::MutexGuard<'_, BTreeMap<BlobPath, Vec<u8>>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Blobs for Memory {
+    async fn get(&self, path: &BlobPath) -> Result<Vec<u8>, Error> {
+        self.blobs().get(path).cloned().ok_or_else(|| Error::NotFound(path.clone()))
+    }
+
+    async fn put(&self, path: &BlobPath, bytes: Vec<u8>, precondition: Precondition) -> Result<(), Error> {
+        let mut blobs = self.blobs();
+        if precondition == Precondition::Absent && blobs.contains_key(path) {
+            return Err(Error::AlreadyExists(path.clone()));
+        }
+        blobs.insert(path.clone(), bytes);
+        Ok(())
+    }
+
+    async fn list(&self, prefix: &BlobPath) -> Result<Vec<BlobPath>, Error> {
+        let folder = format!("{prefix}/");
+        Ok(self.blobs().keys().filter(|path| path.as_str().starts_with(&folder)).cloned().collect())
+    }
+}

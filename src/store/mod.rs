@@ -1,0 +1,44 @@
+//! Where a campaign's files live.
+//!
+//! Names are the same on disk and in Blob Storage. Every write is all-or-nothing: a reader sees the old bytes or the
+//! new ones.
+
+mod files;
+mod memory;
+mod path;
+
+use async_trait::async_trait;
+
+pub use files::Files;
+pub use memory::Memory;
+pub use path::{BlobPath, InvalidPath};
+
+/// Immutable named bytes.
+#[async_trait]
+pub trait Blobs: std::fmt::Debug + Send + Sync {
+    /// [`Error::NotFound`] where there is none.
+    async fn get(&self, path: &BlobPath) -> Result<Vec<u8>, Error>;
+
+    /// Idempotent with [`Precondition::None`]. With [`Precondition::Absent`] the first writer wins and every later
+    /// one gets [`Error::AlreadyExists`].
+    async fn put(&self, path: &BlobPath, bytes: Vec<u8>, precondition: Precondition) -> Result<(), Error>;
+
+    /// All paths that start with `prefix` (a folder, without its trailing `/`), sorted. Empty where there is none.
+    async fn list(&self, prefix: &BlobPath) -> Result<Vec<BlobPath>, Error>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precondition {
+    None,
+    Absent,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} does not exist")]
+    NotFound(BlobPath),
+    #[error("{0} exists already")]
+    AlreadyExists(BlobPath),
+    #[error("{path}: {source}")]
+    Io { path: String, source: std::io::Error },
+}
