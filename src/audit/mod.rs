@@ -1,1 +1,300 @@
+//! What stands in a finished campaign's folder, so that nobody can change it unseen.
 //!
+//! Files are grouped into segments (one per part of the pipeline). A segment lists its files in order, each entry
+//! chained to the one before it; the segments' heads are the leaves of an RFC 6962 Merkle tree whose root stands in
+//! `audit/root.json`. Whoever keeps the root elsewhere can prove any later change.
+
+use ct_merkle::mem_backed_tree::MemoryBackedTree;
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::{
+    domain::{digest::Digest, id::CampaignId},
+    store::{BlobPath, Blobs, Error, Precondition},
+};
+
+/// One file of a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub path: String,
+    pub bytes: u64,
+    pub sha256: Digest,
+    /// SHA-256 over the previous entry's `chain` (raw 32 bytes; for the first the SHA-256 of
+    /// `campaign id` + `|` + `segment name`), `path`, a zero byte, and `sha256` (raw 32 bytes).
+    pub chain: Digest,
+}
+
+/// `audit/segments/<name>.json`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    pub schema: String,
+    pub name: String,
+    pub entries: Vec<Entry>,
+}
+
+/// `audit/root.json`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    pub schema: String,
+    pub campaign: CampaignId,
+    /// The root of an RFC 6962 tree (SHA-256, leaf prefix 0x00, node prefix 0x01) over the segments' leaves.
+    pub root: Digest,
+    /// In the order of the tree's leaves; a leaf is `name`, a zero byte, `head` (raw 32 bytes), `entries` (8 bytes,
+    /// big-endian).
+    pub segments: Vec<SegmentHead>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentHead {
+    pub name: String,
+    pub head: Digest,
+    pub entries: u64,
+}
+
+/// A finished file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub path: BlobPath,
+    pub bytes: u64,
+    pub sha256: Digest,
+}
+
+/// Builds segments as files are finished.
+#[derive(Debug)]
+pub struct Recorder {
+    campaign: CampaignId,
+    segments: Vec<Segment>,
+}
+
+impl Recorder {
+    pub fn new(campaign: CampaignId) -> Self {
+        Self { campaign, segments: Vec::new() }
+    }
+
+    /// Files of one segment follow one another.
+    pub fn record(&mut self, segment: &str, file: Written) {
+        let Written { path, bytes, sha256 } = file;
+        if self.segments.last().is_none_or(|last| last.name != segment) {
+            let name = segment.to_owned();
+            self.segments.push(Segment { schema: "audit-segment/1".to_owned(), name, entries: Vec::new() });
+        }
+        let Some(segment) = self.segments.last_mut() else { return };
+        let previous = segment
+            .entries
+            .last()
+            .map_or_else(|| start_of_chain(&self.campaign, &segment.name), |entry| entry.chain);
+        segment.entries.push(Entry {
+            chain: chained(previous, path.as_str(), sha256),
+            path: path.to_string(),
+            bytes,
+            sha256,
+        });
+    }
+
+    pub fn root(&self) -> Root {
+        let segments: Vec<_> = self
+            .segments
+            .iter()
+            .map(|segment| SegmentHead {
+                name: segment.name.clone(),
+                head: segment
+                    .entries
+                    .last()
+                    .map_or_else(|| start_of_chain(&self.campaign, &segment.name), |entry| entry.chain),
+                entries: segment.entries.len() as u64,
+            })
+            .collect();
+        Root { schema: "audit-root/1".to_owned(), campaign: self.campaign.clone(), root: tree_root(&segments), segments }
+    }
+
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+}
+
+/// Something does not match what the audit says.
+#[derive(Debug, thiserror::Error)]
+pub enum Mismatch {
+    #[error("{0}: the audit's own file is missing or cannot be read")]
+    Unreadable(String),
+    #[error("{0}: was changed after the campaign was closed")]
+    Changed(String),
+    #[error("{0}: is missing")]
+    Missing(String),
+    #[error("{0}: stands in the folder, and the audit does not know it")]
+    Unknown(String),
+    #[error("segment {0}: its chain is broken")]
+    Chain(String),
+    #[error("the root does not follow from the segments")]
+    Root,
+}
+
+/// Checks a campaign's folder against its audit; empty: everything is as it was when the campaign was closed.
+/// `known` tells which files may be there without being covered (results that came later, the audit itself).
+pub async fn verify(store: &dyn Blobs, folder: &[BlobPath], known: impl Fn(&str) -> bool) -> Result<Root, Vec<Mismatch>> {
+    let root_path = path("audit/root.json");
+    let unreadable = |path: &BlobPath| vec![Mismatch::Unreadable(path.to_string())];
+    let bytes = store.get(&root_path).await.map_err(|_| unreadable(&root_path))?;
+    let root: Root = serde_json::from_slice(&bytes).map_err(|_| unreadable(&root_path))?;
+    let mut problems = Vec::new();
+    let mut covered = std::collections::BTreeSet::new();
+    for head in &root.segments {
+        let segment_path = path(&format!("audit/segments/{}.json", head.name));
+        let segment: Segment = match store.get(&segment_path).await.map(|bytes| serde_json::from_slice(&bytes)) {
+            Ok(Ok(segment)) => segment,
+            _ => {
+                problems.push(Mismatch::Unreadable(segment_path.to_string()));
+                continue;
+            }
+        };
+        let mut chain = start_of_chain(&root.campaign, &head.name);
+        for entry in &segment.entries {
+            chain = chained(chain, &entry.path, entry.sha256);
+            if chain != entry.chain {
+                problems.push(Mismatch::Chain(head.name.clone()));
+                break;
+            }
+            covered.insert(entry.path.clone());
+            match BlobPath::new(entry.path.as_str()) {
+                Ok(path) => match store.get(&path).await {
+                    Ok(bytes) if Digest::of(&bytes) == entry.sha256 => {}
+                    Ok(_) => problems.push(Mismatch::Changed(entry.path.clone())),
+                    Err(_) => problems.push(Mismatch::Missing(entry.path.clone())),
+                },
+                Err(_) => problems.push(Mismatch::Missing(entry.path.clone())),
+            }
+        }
+        if chain != head.head || segment.entries.len() as u64 != head.entries {
+            problems.push(Mismatch::Chain(head.name.clone()));
+        }
+    }
+    if tree_root(&root.segments) != root.root {
+        problems.push(Mismatch::Root);
+    }
+    for file in folder {
+        if !covered.contains(file.as_str()) && !known(file.as_str()) {
+            problems.push(Mismatch::Unknown(file.to_string()));
+        }
+    }
+    if problems.is_empty() { Ok(root) } else { Err(problems) }
+}
+
+/// Writes the segments and, last of all, the root.
+pub async fn write(recorder: &Recorder, store: &dyn Blobs) -> Result<Root, Error> {
+    for segment in recorder.segments() {
+        let bytes = to_json(segment);
+        store.put(&path(&format!("audit/segments/{}.json", segment.name)), bytes, Precondition::None).await?;
+    }
+    let root = recorder.root();
+    store.put(&path("audit/root.json"), to_json(&root), Precondition::None).await?;
+    Ok(root)
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec_pretty(value).expect("audit records are plain data")
+}
+
+fn path(name: &str) -> BlobPath {
+    BlobPath::new(name).expect("segment names are path segments")
+}
+
+fn start_of_chain(campaign: &CampaignId, segment: &str) -> Digest {
+    Digest::of(format!("{campaign}|{segment}"))
+}
+
+fn chained(previous: Digest, path: &str, sha256: Digest) -> Digest {
+    let mut bytes = previous.as_bytes().to_vec();
+    bytes.extend_from_slice(path.as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(sha256.as_bytes());
+    Digest::of(bytes)
+}
+
+fn tree_root(segments: &[SegmentHead]) -> Digest {
+    let mut tree = MemoryBackedTree::<Sha256, Vec<u8>>::new();
+    for segment in segments {
+        let mut leaf = segment.name.clone().into_bytes();
+        leaf.push(0);
+        leaf.extend_from_slice(segment.head.as_bytes());
+        leaf.extend_from_slice(&segment.entries.to_be_bytes());
+        tree.push(leaf);
+    }
+    let mut root = [0; 32];
+    root.copy_from_slice(tree.root().as_bytes().as_slice());
+    Digest::from(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+
+    fn written(name: &str, bytes: &str) -> Written {
+        Written { path: path(name), bytes: bytes.len() as u64, sha256: Digest::of(bytes) }
+    }
+
+    async fn closed() -> Memory {
+        let store = Memory::default();
+        let mut recorder = Recorder::new(CampaignId::new("spring").unwrap());
+        for (segment, name, bytes) in [("plan", "campaign.json", "{}"), ("run", "a/1", "x"), ("run", "a/2", "y")] {
+            store.put(&path(name), bytes.into(), Precondition::None).await.unwrap();
+            recorder.record(segment, written(name, bytes));
+        }
+        write(&recorder, &store).await.unwrap();
+        store
+    }
+
+    async fn complaints(store: &Memory) -> Vec<String> {
+        let files = store.list(None).await.unwrap();
+        match verify(store, &files, |path| path.starts_with("audit/")).await {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_untouched_folder_verifies_and_every_change_is_seen() {
+        assert_eq!(complaints(&closed().await).await, Vec::<String>::new());
+
+        let store = closed().await;
+        store.put(&path("a/2"), b"z".to_vec(), Precondition::None).await.unwrap();
+        assert_eq!(complaints(&store).await, ["a/2: was changed after the campaign was closed"]);
+
+        let store = closed().await;
+        store.put(&path("a/3"), b"z".to_vec(), Precondition::None).await.unwrap();
+        assert_eq!(complaints(&store).await, ["a/3: stands in the folder, and the audit does not know it"]);
+
+        // A forger who rewrites file and segment is caught by the head, one who rewrites that too by the root.
+        let store = closed().await;
+        store.put(&path("a/2"), b"z".to_vec(), Precondition::None).await.unwrap();
+        let mut forged = Recorder::new(CampaignId::new("spring").unwrap());
+        forged.record("run", written("a/1", "x"));
+        forged.record("run", written("a/2", "z"));
+        let segment = to_json(&forged.segments()[0]);
+        store.put(&path("audit/segments/run.json"), segment, Precondition::None).await.unwrap();
+        assert_eq!(complaints(&store).await, ["segment run: its chain is broken"]);
+
+        let mut root: Root = serde_json::from_slice(&store.get(&path("audit/root.json")).await.unwrap()).unwrap();
+        root.segments[1] = forged.root().segments[0].clone();
+        store.put(&path("audit/root.json"), to_json(&root), Precondition::None).await.unwrap();
+        assert_eq!(complaints(&store).await, ["the root does not follow from the segments"]);
+    }
+
+    #[test]
+    fn the_tree_is_rfc_6962s() {
+        // Two leaves: SHA-256(0x01 || SHA-256(0x00 || leaf 1) || SHA-256(0x00 || leaf 2)), spelled out.
+        let heads = ["a", "b"].map(|name| SegmentHead { name: name.into(), head: Digest::of(name), entries: 1 });
+        let leaf = |head: &SegmentHead| {
+            let mut bytes = vec![0];
+            bytes.extend_from_slice(head.name.as_bytes());
+            bytes.push(0);
+            bytes.extend_from_slice(head.head.as_bytes());
+            bytes.extend_from_slice(&1_u64.to_be_bytes());
+            Digest::of(bytes)
+        };
+        let mut node = vec![1];
+        node.extend_from_slice(leaf(&heads[0]).as_bytes());
+        node.extend_from_slice(leaf(&heads[1]).as_bytes());
+        assert_eq!(tree_root(&heads), Digest::of(node));
+    }
+}

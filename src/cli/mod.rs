@@ -1,1 +1,128 @@
+//! The command line: one file per command.
 //!
+//! Exit codes: 0 success, 2 bad input (nothing was written), 1 failure. Results go to standard output, progress and
+//! errors to standard error.
+
+mod audit;
+mod demo;
+mod explain;
+mod export;
+mod init;
+mod run;
+mod watch;
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::Error;
+
+/// Personalizes marketing messages in which every claim is checked against an approved source.
+#[derive(Debug, Parser)]
+#[command(name = "cpo", version, about, max_term_width = 110)]
+#[command(after_help = "Start here:  cpo demo        a whole campaign on made-up data, with a report
+             cpo init DIR    a new campaign folder, every key explained")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Init(init::Args),
+    Run(run::Args),
+    Explain(explain::Args),
+    Export(export::Args),
+    #[command(subcommand)]
+    Audit(audit::Command),
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// Tables for people.
+    #[default]
+    Text,
+    /// One JSON object (or one a line for lists) on standard output.
+    Json,
+}
+
+/// Runs the command of the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_tracing();
+    let result = match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Audit(command) => audit::run(command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The last thing this process does: there is nobody left to tell if standard error is closed too.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Logs go to standard error, and only what `CPO_LOG` asks for (e.g. `CPO_LOG=debug`); warnings by default.
+fn start_tracing() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CPO_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// Runs an async command to its end on all cores.
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::failed("the async runtime cannot start", error))?
+        .block_on(work)
+}
+
+/// Writes a result to standard output. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Error> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::failed("standard output cannot be written", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `1234567` -> `1,234,567`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits are ASCII")).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_shows_an_example() {
+        let mut cli = Cli::command();
+        cli.build();
+        cli.debug_assert();
+        for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("cpo "), "{} has no example:\n{help}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn numbers_are_grouped_in_thousands() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -383,6 +383,15 @@ impl Campaign {
         Err(problems.into_iter().map(|problem| locate::in_toml(problem, source, path)).collect())
     }
 
+    /// Adds file and line to problems that other parts found in a campaign read from `path`.
+    pub fn locate(problems: Vec<Problem>, path: &Path) -> Vec<Problem> {
+        if problems.is_empty() {
+            return problems;
+        }
+        let source = std::fs::read_to_string(path).unwrap_or_default();
+        problems.into_iter().map(|problem| locate::in_toml(problem, &source, path)).collect()
+    }
+
     /// What single values cannot say: how they fit together.
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();

@@ -48,6 +48,14 @@ impl Message {
             Field::Body => &self.body,
         }
     }
+
+    /// With `{{name}}` replaced by the slot's text. A slot without a text stays as it is, which no gate lets pass.
+    pub fn filled(&self, slots: &BTreeMap<String, String>) -> Self {
+        let fill = |template: &String| {
+            slots.iter().fold(template.clone(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
+        };
+        Self { subject: self.subject.as_ref().map(fill), body: fill(&self.body) }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

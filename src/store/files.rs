@@ -56,17 +56,18 @@ impl Blobs for Files {
         self.write(path, &bytes, precondition).map_err(|source| from_io(path, source))
     }
 
-    async fn list(&self, prefix: &BlobPath) -> Result<Vec<BlobPath>, Error> {
+    async fn list(&self, folder: Option<&BlobPath>) -> Result<Vec<BlobPath>, Error> {
         let mut found = Vec::new();
-        let mut folders = vec![self.file(prefix)];
+        let mut folders = vec![folder.map_or_else(|| self.root.clone(), |folder| self.file(folder))];
         while let Some(folder) = folders.pop() {
+            let failed = |source| Error::Io { path: folder.display().to_string(), source };
             let entries = match fs::read_dir(&folder) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(from_io(prefix, source)),
+                Err(source) => return Err(failed(source)),
             };
             for entry in entries {
-                let entry = entry.map_err(|source| from_io(prefix, source))?.path();
+                let entry = entry.map_err(failed)?.path();
                 if entry.is_dir() {
                     folders.push(entry);
                 } else if let Some(path) = self.blob_path(&entry) {
@@ -122,15 +123,16 @@ mod tests {
     async fn conforms(store: &dyn Blobs) {
         let (a, b) = (path("x/a.json"), path("x/y/b.json"));
         assert!(matches!(store.get(&a).await, Err(Error::NotFound(_))));
-        assert_eq!(store.list(&path("x")).await.unwrap(), []);
+        assert_eq!(store.list(Some(&path("x"))).await.unwrap(), []);
         store.put(&b, b"1".to_vec(), Precondition::Absent).await.unwrap();
         store.put(&a, b"2".to_vec(), Precondition::None).await.unwrap();
         assert!(matches!(store.put(&b, b"3".to_vec(), Precondition::Absent).await, Err(Error::AlreadyExists(_))));
         assert_eq!(store.get(&b).await.unwrap(), b"1");
         store.put(&b, b"4".to_vec(), Precondition::None).await.unwrap();
         assert_eq!(store.get(&b).await.unwrap(), b"4");
-        assert_eq!(store.list(&path("x")).await.unwrap(), [a, b]);
-        assert_eq!(store.list(&path("nothing")).await.unwrap(), []);
+        assert_eq!(store.list(Some(&path("x"))).await.unwrap(), [a.clone(), b.clone()]);
+        assert_eq!(store.list(None).await.unwrap(), [a, b]);
+        assert_eq!(store.list(Some(&path("nothing"))).await.unwrap(), []);
     }
 
     #[tokio::test]
@@ -145,6 +147,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("x")).unwrap();
         fs::write(folder.path().join("x/.tmpAbC"), b"half").unwrap();
-        assert_eq!(Files::new(folder.path()).list(&path("x")).await.unwrap(), []);
+        assert_eq!(Files::new(folder.path()).list(Some(&path("x"))).await.unwrap(), []);
     }
 }

@@ -30,8 +30,8 @@ impl Blobs for Memory {
         Ok(())
     }
 
-    async fn list(&self, prefix: &BlobPath) -> Result<Vec<BlobPath>, Error> {
-        let folder = format!("{prefix}/");
-        Ok(self.blobs().keys().filter(|path| path.as_str().starts_with(&folder)).cloned().collect())
+    async fn list(&self, folder: Option<&BlobPath>) -> Result<Vec<BlobPath>, Error> {
+        let prefix = folder.map_or_else(String::new, |folder| format!("{folder}/"));
+        Ok(self.blobs().keys().filter(|path| path.as_str().starts_with(&prefix)).cloned().collect())
     }
 }

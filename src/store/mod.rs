@@ -6,6 +6,7 @@
 mod files;
 mod memory;
 mod path;
+pub mod table;
 
 use async_trait::async_trait;
 
@@ -23,8 +24,8 @@ pub trait Blobs: std::fmt::Debug + Send + Sync {
     /// one gets [`Error::AlreadyExists`].
     async fn put(&self, path: &BlobPath, bytes: Vec<u8>, precondition: Precondition) -> Result<(), Error>;
 
-    /// All paths that start with `prefix` (a folder, without its trailing `/`), sorted. Empty where there is none.
-    async fn list(&self, prefix: &BlobPath) -> Result<Vec<BlobPath>, Error>;
+    /// All paths below a folder (named without a trailing `/`; `None`: everything), sorted. Empty where there is none.
+    async fn list(&self, folder: Option<&BlobPath>) -> Result<Vec<BlobPath>, Error>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,6 @@
 //! Experimentation: designs the test, assigns customers, analyses outcomes.
 
 pub mod analysis;
+pub mod deliver;
+pub mod deliveries;
 pub mod design;

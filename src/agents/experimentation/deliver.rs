@@ -1,0 +1,299 @@
+//! The delivery stage: for each customer of a shard the arm, the approved variant and the slots' values.
+
+use std::collections::{BTreeMap, HashMap};
+
+use arrow_array::{Array as _, StringArray, cast::AsArray as _};
+use arrow_schema::ArrowError;
+
+use crate::{
+    agents::{
+        experimentation::{
+            assign::Assigner,
+            deliveries::{Builder, Row, Tally},
+        },
+        safety::slots::SlotScreen,
+    },
+    domain::{
+        attribute::{CHANNEL, LOCALE},
+        channel::Channel,
+        customer::{Column, Shard},
+        experiment::{CONTROL, DeliveryStatus, HOLDOUT},
+        id::{Locale, SegmentName, VariantId},
+        variant::{Cell, Slots, Variant},
+        verdict::Decision,
+    },
+};
+
+/// What a cell's customers get: decided once per cell, before any customer is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Choice {
+    Send { variant: VariantId, slots: Vec<String>, fallback: Option<String> },
+    Hold { reason: String },
+}
+
+/// Everything the delivery of a shard depends on, besides the shard.
+#[derive(Debug)]
+pub struct Delivering<'a> {
+    segments: Vec<SegmentName>,
+    assigner: Assigner,
+    channels: &'a [Channel],
+    locales: &'a [Locale],
+    slots: &'a Slots,
+    screen: &'a SlotScreen,
+    /// By [`Delivering::cell`].
+    choices: Vec<Choice>,
+}
+
+impl<'a> Delivering<'a> {
+    pub fn new(
+        segments: Vec<SegmentName>,
+        assigner: Assigner,
+        channels: &'a [Channel],
+        locales: &'a [Locale],
+        slots: &'a Slots,
+        screen: &'a SlotScreen,
+        variants: &[Variant],
+    ) -> Self {
+        let mut by_cell: HashMap<&Cell, Vec<&Variant>> = HashMap::new();
+        for variant in variants {
+            by_cell.entry(&variant.cell).or_default().push(variant);
+        }
+        let mut delivering = Self { segments, assigner, channels, locales, slots, screen, choices: Vec::new() };
+        let mut choices = Vec::new();
+        for segment in &delivering.segments {
+            for arm in delivering.assigner.arms() {
+                for channel in channels {
+                    for locale in locales {
+                        let is_control = arm.name.as_str() == CONTROL;
+                        let cell = Cell {
+                            segment: (!is_control).then(|| segment.clone()),
+                            arm: arm.name.clone(),
+                            channel: *channel,
+                            locale: locale.clone(),
+                        };
+                        choices.push(delivering.choose(&cell, &by_cell));
+                    }
+                }
+            }
+        }
+        delivering.choices = choices;
+        delivering
+    }
+
+    /// Assigns and fills one shard; `segments` are its customers' segments, as indices.
+    pub fn deliver(&self, shard: &Shard, segments: &[u16]) -> Result<(arrow_array::RecordBatch, Tally), ArrowError> {
+        let mut rows = Builder::default();
+        let mut tally = Tally::new();
+        let consents: Vec<Option<Column<'_>>> =
+            self.channels.iter().map(|channel| shard.column(channel.consent_attribute())).collect();
+        let preferred = text(shard.column(CHANNEL));
+        let locale = text(shard.column(LOCALE));
+        let mut filled = FilledSlots::new(self.slots, self.screen, shard);
+        for (row, (customer, segment)) in shard.customer_ids().iter().flatten().zip(segments).enumerate() {
+            let segment_name = &self.segments[usize::from(*segment)];
+            let arm = self.assigner.assign(segment_name, customer);
+            let arm_name = self.assigner.arms()[arm].name.as_str();
+            let mut count = |status: DeliveryStatus| {
+                // There are as many arms as the campaign file has lines for them.
+                tally.entry((*segment, arm as u16)).or_default().add(status);
+                status.as_str()
+            };
+            let mut delivery = Row {
+                customer,
+                segment: segment_name.as_str(),
+                arm: arm_name,
+                status: "",
+                channel: None,
+                locale: None,
+                variant: None,
+                slots: None,
+                reason: None,
+            };
+            if arm_name == HOLDOUT {
+                delivery.status = count(DeliveryStatus::Holdout);
+                rows.push(delivery);
+                continue;
+            }
+            let Some(channel) = self.channel_for(row, &consents, preferred) else {
+                delivery.status = count(DeliveryStatus::Held);
+                delivery.reason = Some("no permitted channel");
+                rows.push(delivery);
+                continue;
+            };
+            let locale = self.locale_for(row, locale);
+            delivery.channel = Some(self.channels[channel].as_str());
+            delivery.locale = Some(self.locales[locale].as_str());
+            match &self.choices[self.cell(usize::from(*segment), arm, channel, locale)] {
+                Choice::Hold { reason } => {
+                    delivery.status = count(DeliveryStatus::Held);
+                    delivery.reason = Some(reason);
+                    rows.push(delivery);
+                }
+                Choice::Send { variant, slots, fallback } => {
+                    let status = if fallback.is_some() { DeliveryStatus::Fallback } else { DeliveryStatus::Assigned };
+                    delivery.status = count(status);
+                    delivery.variant = Some(variant.as_str());
+                    let values = filled.values(row, slots);
+                    delivery.slots = values.json;
+                    let reason = match (fallback.as_deref(), values.replaced) {
+                        (Some(fallback), Some(replaced)) => Some(format!("{fallback}; {replaced}")),
+                        (Some(reason), None) | (None, Some(reason)) => Some(reason.to_owned()),
+                        (None, None) => None,
+                    };
+                    rows.push(Row { reason: reason.as_deref(), ..delivery });
+                }
+            }
+        }
+        Ok((rows.finish()?, tally))
+    }
+
+    /// The first approved candidate; else, unless one of them may still be approved by a person, the control
+    /// message; else nothing.
+    fn choose(&self, cell: &Cell, by_cell: &HashMap<&Cell, Vec<&Variant>>) -> Choice {
+        let candidates = by_cell.get(cell).map(Vec::as_slice).unwrap_or_default();
+        if let Some(variant) = candidates.iter().find(|variant| variant.verdict.decision == Decision::Approved) {
+            return self.send(variant, None);
+        }
+        if let Some(waiting) = candidates.iter().find(|variant| variant.verdict.decision == Decision::NeedsReview) {
+            return Choice::Hold { reason: format!("variant `{}` waits for approval", waiting.id) };
+        }
+        if cell.arm.as_str() == CONTROL {
+            return Choice::Hold { reason: "no approved control message".to_owned() };
+        }
+        let control = Cell {
+            segment: None,
+            arm: crate::domain::id::ArmName::new(CONTROL).expect("`control` is an arm's name"),
+            ..cell.clone()
+        };
+        match self.choose(&control, by_cell) {
+            Choice::Send { variant, slots, .. } => {
+                let reason = "no approved variant in the assigned cell: the control message instead".to_owned();
+                Choice::Send { variant, slots, fallback: Some(reason) }
+            }
+            Choice::Hold { reason } => {
+                Choice::Hold { reason: format!("no approved variant in the assigned cell, and {reason}") }
+            }
+        }
+    }
+
+    fn send(&self, variant: &Variant, fallback: Option<String>) -> Choice {
+        let is_used = |name: &&String| {
+            let marker = format!("{{{{{name}}}}}");
+            variant.message.body.contains(&marker)
+                || variant.message.subject.as_ref().is_some_and(|subject| subject.contains(&marker))
+        };
+        let slots = self.slots.keys().filter(is_used).cloned().collect();
+        Choice::Send { variant: variant.id.clone(), slots, fallback }
+    }
+
+    fn cell(&self, segment: usize, arm: usize, channel: usize, locale: usize) -> usize {
+        ((segment * self.assigner.arms().len() + arm) * self.channels.len() + channel) * self.locales.len() + locale
+    }
+
+    /// The preferred channel where the campaign has it and the customer permits it, else the campaign's first one
+    /// that the customer permits.
+    fn channel_for(
+        &self,
+        row: usize,
+        consents: &[Option<Column<'_>>],
+        preferred: Option<&StringArray>,
+    ) -> Option<usize> {
+        let permits = |channel: &usize| match consents[*channel] {
+            None => true,
+            Some(Column::Boolean(consent)) => consent.is_valid(row) && consent.value(row),
+            Some(_) => false,
+        };
+        let preferred = preferred.filter(|column| column.is_valid(row)).and_then(|column| {
+            let name = column.value(row);
+            self.channels.iter().position(|channel| channel.as_str().eq_ignore_ascii_case(name))
+        });
+        preferred.filter(permits).or_else(|| (0..self.channels.len()).find(permits))
+    }
+
+    /// The customer's locale, else the same language, else the campaign's first.
+    fn locale_for(&self, row: usize, column: Option<&StringArray>) -> usize {
+        let Some(wanted) = column.filter(|column| column.is_valid(row)).map(|column| column.value(row)) else {
+            return 0;
+        };
+        let language = |locale: &str| locale.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+        let exact = self.locales.iter().position(|locale| locale.as_str().eq_ignore_ascii_case(wanted));
+        exact
+            .or_else(|| self.locales.iter().position(|locale| language(locale.as_str()) == language(wanted)))
+            .unwrap_or(0)
+    }
+}
+
+fn text(column: Option<Column<'_>>) -> Option<&StringArray> {
+    match column {
+        Some(Column::Text(column)) => Some(column),
+        _ => None,
+    }
+}
+
+/// The slots' texts for the customers of a shard; each distinct value is screened once.
+#[derive(Debug)]
+struct FilledSlots<'a> {
+    slots: &'a Slots,
+    columns: BTreeMap<&'a str, Option<StringArray>>,
+    screen: &'a SlotScreen,
+    /// (slot, value) -> the text that may stand in the message, or why it may not.
+    seen: HashMap<(String, String), Result<(), String>>,
+    json: String,
+    replaced: String,
+}
+
+struct Values<'a> {
+    json: Option<&'a str>,
+    /// Which values were not used, and why.
+    replaced: Option<&'a str>,
+}
+
+impl<'a> FilledSlots<'a> {
+    fn new(slots: &'a Slots, screen: &'a SlotScreen, shard: &Shard) -> Self {
+        let columns = slots
+            .iter()
+            .map(|(name, slot)| {
+                let column = shard.rows.column_by_name(&slot.attribute).and_then(|column| column.as_string_opt::<i32>());
+                (name.as_str(), column.cloned())
+            })
+            .collect();
+        Self { slots, columns, screen, seen: HashMap::new(), json: String::new(), replaced: String::new() }
+    }
+
+    fn values(&mut self, row: usize, wanted: &[String]) -> Values<'_> {
+        self.json.clear();
+        self.replaced.clear();
+        let mut object = serde_json::Map::new();
+        for name in wanted {
+            let fallback = self.slots[name].fallback.as_str();
+            let column = self.columns.get(name.as_str()).and_then(Option::as_ref);
+            let value = column.filter(|column| column.is_valid(row)).map(|column| column.value(row).trim());
+            let text = match value.filter(|value| !value.is_empty()) {
+                None => fallback,
+                Some(value) => {
+                    let key = (name.clone(), value.to_owned());
+                    let screened =
+                        self.seen.entry(key).or_insert_with(|| self.screen.screen(value).map_err(|why| why.to_string()));
+                    match screened {
+                        Ok(()) => value,
+                        Err(why) => {
+                            if !self.replaced.is_empty() {
+                                self.replaced.push_str("; ");
+                            }
+                            self.replaced.push_str(&format!("{name} stands at its fallback: {why}"));
+                            fallback
+                        }
+                    }
+                }
+            };
+            object.insert(name.clone(), text.into());
+        }
+        if !object.is_empty() {
+            self.json = serde_json::Value::Object(object).to_string();
+        }
+        Values {
+            json: (!self.json.is_empty()).then_some(self.json.as_str()),
+            replaced: (!self.replaced.is_empty()).then_some(self.replaced.as_str()),
+        }
+    }
+}

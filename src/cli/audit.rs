@@ -1,0 +1,57 @@
+//! `cpo audit`: is a campaign's folder as it was when the campaign was closed?
+
+use std::path::PathBuf;
+
+use crate::{
+    Error,
+    audit::{self, Mismatch},
+    cli,
+    domain::problem::Problem,
+    orchestration::layout,
+    store::{Blobs as _, Files},
+};
+
+/// Check a campaign's folder against its audit.
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = "Example:
+  cpo audit verify out/campaigns/spring")]
+pub enum Command {
+    /// Recompute every digest, chain and the root; needs no network. Exit code 1 where anything was changed.
+    #[command(after_help = "Example:
+  cpo audit verify out/campaigns/spring")]
+    Verify {
+        /// The folder of a finished campaign.
+        folder: PathBuf,
+    },
+}
+
+pub fn run(command: Command) -> Result<(), Error> {
+    let Command::Verify { folder } = command;
+    let store = Files::new(&folder);
+    if !store.file(&layout::blob(layout::AUDIT_ROOT)).exists() {
+        let problem = Problem::new("no audit/root.json in it", "name the folder of a finished campaign");
+        return Err(problem.in_file(folder).into());
+    }
+    let result = cli::block_on(async {
+        let files = store.list(None).await.map_err(|error| Error::failed("the folder cannot be read", error))?;
+        Ok(audit::verify(&store, &files, written_after_close).await)
+    })?;
+    match result {
+        Ok(root) => cli::print(&format!(
+            "{}: everything is as it was when the campaign was closed\nroot {}\n",
+            folder.display(),
+            root.root
+        )),
+        Err(mismatches) => Err(Error::failed(format!("{} was changed", folder.display()), listed(&mismatches))),
+    }
+}
+
+/// Results come after the close; the report is rendered again with them.
+fn written_after_close(path: &str) -> bool {
+    path.starts_with("audit/")
+        || [layout::RESULTS, layout::OUTCOMES, layout::REPORT_HTML, layout::REPORT_JSON].contains(&path)
+}
+
+fn listed(mismatches: &[Mismatch]) -> String {
+    mismatches.iter().map(|mismatch| format!("\n  {mismatch}")).collect()
+}

@@ -1,0 +1,186 @@
+//! `cpo export`: the messages, ready for whoever sends them.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use crate::{
+    Error,
+    agents::experimentation::deliveries::Row,
+    domain::{channel::Channel, problem::Problem, variant::Variant},
+    orchestration::{deliveries, finished},
+};
+
+/// Write one message per customer, slots filled, for an e-mail or SMS service.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cpo export --campaign out/campaigns/spring > messages.csv
+  cpo export --campaign out/campaigns/spring --channel email --format jsonl --output email.jsonl
+
+Only customers with an approved message are written; holdout and held customers are not.")]
+pub struct Args {
+    /// The folder of a finished campaign.
+    #[arg(long, value_name = "DIR")]
+    campaign: PathBuf,
+    /// Only this channel: email, sms, push or in_app.
+    #[arg(long, value_parser = parse_channel)]
+    channel: Option<Channel>,
+    #[arg(long, value_enum, default_value_t)]
+    format: ExportFormat,
+    /// Standard output where absent. A file appears only when it is whole.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum ExportFormat {
+    #[default]
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+fn parse_channel(name: &str) -> Result<Channel, String> {
+    Channel::ALL
+        .into_iter()
+        .find(|channel| channel.as_str() == name)
+        .ok_or_else(|| "one of email, sms, push, in_app".to_owned())
+}
+
+#[derive(Debug, Serialize)]
+struct Outgoing<'a> {
+    customer_id: &'a str,
+    channel: &'a str,
+    locale: &'a str,
+    subject: String,
+    body: String,
+    segment: &'a str,
+    arm: &'a str,
+    variant: &'a str,
+}
+
+pub fn run(args: Args) -> Result<(), Error> {
+    let variants: BTreeMap<String, Variant> = finished::variants(&args.campaign)?
+        .into_iter()
+        .map(|variant| (variant.id.as_str().to_owned(), variant))
+        .collect();
+    match &args.output {
+        None => match write_all(&args, &variants, BufWriter::new(io::stdout().lock())) {
+            // A reader that has seen enough (`| head`) is no failure.
+            Err(Error::Failed { source, .. }) if is_broken_pipe(source.as_ref()) => Ok(()),
+            result => result.map(drop),
+        },
+        Some(file) => write_file(&args, &variants, file),
+    }
+}
+
+fn write_file(args: &Args, variants: &BTreeMap<String, Variant>, file: &Path) -> Result<(), Error> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let refused = |error: io::Error| {
+        Error::from(
+            Problem::new(format!("the file cannot be written: {error}"), "name a file in a folder you may write to")
+                .in_file(file),
+        )
+    };
+    let whole = tempfile::NamedTempFile::new_in(folder).map_err(refused)?;
+    let written = write_all(args, variants, BufWriter::new(whole.reopen().map_err(refused)?))?;
+    whole.persist(file).map_err(|error| refused(error.error))?;
+    eprintln_line(&format!("{} messages written to {}", crate::cli::thousands(written), file.display()));
+    Ok(())
+}
+
+fn eprintln_line(text: &str) {
+    // A note for people; there is nobody to tell when it cannot be shown.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// The number of messages written.
+fn write_all(args: &Args, variants: &BTreeMap<String, Variant>, out: impl Write) -> Result<u64, Error> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::failed("the messages cannot be written", error);
+    let mut sink = Sink::new(args.format, out);
+    let mut written = 0;
+    deliveries::for_each(&args.campaign, |table| {
+        for row in table.rows() {
+            let Some(outgoing) = outgoing(&row, variants)? else { continue };
+            if args.channel.is_some_and(|channel| channel.as_str() != outgoing.channel) {
+                continue;
+            }
+            sink.write(&outgoing).map_err(failed)?;
+            written += 1;
+        }
+        Ok(())
+    })?;
+    sink.finish().map_err(|error| failed(error.into()))?;
+    Ok(written)
+}
+
+/// `None`: nothing goes out to this customer.
+fn outgoing<'a>(row: &Row<'a>, variants: &BTreeMap<String, Variant>) -> Result<Option<Outgoing<'a>>, Error> {
+    let Some(id) = row.variant else { return Ok(None) };
+    let inconsistent = |what: &str| Error::failed("the campaign's files do not fit together", what.to_owned());
+    let variant = variants.get(id).ok_or_else(|| inconsistent("a delivery names a variant that does not exist"))?;
+    let slots: BTreeMap<String, String> = match row.slots {
+        Some(slots) => serde_json::from_str(slots).map_err(|_| inconsistent("slot values are not a JSON object"))?,
+        None => BTreeMap::new(),
+    };
+    let message = variant.message.filled(&slots);
+    Ok(Some(Outgoing {
+        customer_id: row.customer,
+        channel: row.channel.unwrap_or_default(),
+        locale: row.locale.unwrap_or_default(),
+        subject: message.subject.unwrap_or_default(),
+        body: message.body,
+        segment: row.segment,
+        arm: row.arm,
+        variant: id,
+    }))
+}
+
+#[derive(Debug)]
+enum Sink<W: Write> {
+    Csv(csv::Writer<W>),
+    Jsonl(W),
+}
+
+impl<W: Write> Sink<W> {
+    fn new(format: ExportFormat, out: W) -> Self {
+        match format {
+            ExportFormat::Csv => Self::Csv(csv::Writer::from_writer(out)),
+            ExportFormat::Jsonl => Self::Jsonl(out),
+        }
+    }
+
+    fn write(&mut self, outgoing: &Outgoing<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        match self {
+            Self::Csv(csv) => csv.serialize(outgoing).map_err(into_io)?,
+            Self::Jsonl(out) => {
+                serde_json::to_writer(&mut *out, outgoing).map_err(io::Error::from)?;
+                out.write_all(b"\n")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Csv(mut csv) => csv.flush(),
+            Self::Jsonl(mut out) => out.flush(),
+        }
+    }
+}
+
+fn into_io(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,43 @@
+//! `cpo init`: a new campaign folder.
+
+use std::{fs, path::PathBuf};
+
+use include_dir::{Dir, include_dir};
+
+use crate::{Error, cli, domain::problem::Problem};
+
+static STARTER: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/cli/starter");
+
+/// Make a new campaign folder: a campaign file in which every key is explained, three documents and a few customers.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  cpo init spring
+  cpo run spring/campaign.toml --customers spring/customers.csv")]
+pub struct Args {
+    /// The folder to make; it must not exist, or be empty.
+    folder: PathBuf,
+}
+
+pub fn run(args: Args) -> Result<(), Error> {
+    let folder = &args.folder;
+    let refuse = |message: String, remedy: &str| Error::from(Problem::new(message, remedy).in_file(folder));
+    match fs::read_dir(folder) {
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                return Err(refuse("the folder is not empty".into(), "name a new folder: nothing is overwritten"));
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => fs::create_dir_all(folder)
+            .map_err(|error| refuse(format!("the folder cannot be made: {error}"), "name one that you may write to"))?,
+        Err(error) => return Err(refuse(format!("not a folder that can be used: {error}"), "name a new folder")),
+    }
+    STARTER
+        .extract(folder)
+        .map_err(|error| refuse(format!("the files cannot be written: {error}"), "name a folder you may write to"))?;
+    let folder = folder.display();
+    cli::print(&format!(
+        "Made {folder}.\n\
+         Next:  cpo run {folder}/campaign.toml --customers {folder}/customers.csv\n\
+         Then edit {folder}/campaign.toml: every key is explained there.\n"
+    ))
+}

@@ -1,0 +1,63 @@
+//! Reading a finished campaign's folder.
+
+use std::{fs, path::Path};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    Error,
+    config::Campaign,
+    domain::{digest::Digest, problem::Problem, variant::Variant},
+    orchestration::layout,
+};
+
+/// `campaign.json`: what the run was started with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Frozen {
+    pub schema: String,
+    /// With the date resolved.
+    pub campaign: Campaign,
+    /// Of `campaign`.
+    pub digest: Digest,
+    /// Of all documents.
+    pub content: Digest,
+    /// Of the customer file's bytes.
+    pub customers: Digest,
+    /// The version of this program.
+    pub engine: String,
+}
+
+/// `variants.json`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Variants {
+    pub schema: String,
+    pub variants: Vec<Variant>,
+}
+
+pub fn frozen(campaign: &Path) -> Result<Frozen, Error> {
+    read(campaign, layout::CAMPAIGN)
+}
+
+pub fn variants(campaign: &Path) -> Result<Vec<Variant>, Error> {
+    Ok(read::<Variants>(campaign, layout::VARIANTS)?.variants)
+}
+
+/// One of the campaign's JSON documents.
+pub fn read<T: DeserializeOwned>(campaign: &Path, name: &str) -> Result<T, Error> {
+    let file = campaign.join(name);
+    let bytes = fs::read(&file).map_err(|error| {
+        Problem::new(
+            format!("not a finished campaign's folder: {error}"),
+            "name one, e.g. out/campaigns/spring; `cpo run` makes it",
+        )
+        .in_file(&file)
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Problem::new(
+            format!("the file is not what this version of cpo writes: {error}"),
+            "run the campaign again, or use the version of cpo that wrote it",
+        )
+        .in_file(&file)
+        .into()
+    })
+}

@@ -1,0 +1,33 @@
+//! The names of a campaign's files: the same on disk and in Blob Storage.
+
+use crate::{domain::customer::ShardId, store::BlobPath};
+
+pub const CAMPAIGN: &str = "campaign.json";
+pub const QUALITY: &str = "ingest/quality.json";
+pub const QUARANTINE: &str = "ingest/quarantine.csv";
+pub const SUPPRESSED: &str = "ingest/suppressed.csv";
+pub const SHARDS: &str = "ingest/shards";
+pub const MODEL: &str = "segments/model.json";
+pub const PROFILES: &str = "segments/profiles.json";
+pub const LABELS: &str = "segments/labels";
+pub const PASSAGES: &str = "passages.json";
+pub const VARIANTS: &str = "variants.json";
+pub const DELIVERIES: &str = "deliveries";
+pub const DESIGN: &str = "experiment/design.json";
+pub const RESULTS: &str = "experiment/results.json";
+pub const OUTCOMES: &str = "experiment/outcomes.simulated.csv";
+pub const LEDGER: &str = "ledger.json";
+pub const AUDIT_SEGMENTS: &str = "audit/segments";
+pub const AUDIT_ROOT: &str = "audit/root.json";
+pub const REPORT_JSON: &str = "report.json";
+pub const REPORT_HTML: &str = "report.html";
+
+/// One of the constants above.
+pub fn blob(name: &str) -> BlobPath {
+    BlobPath::new(name).expect("the layout's names are valid paths")
+}
+
+/// A shard's table in one of the folders above.
+pub fn table(folder: &str, shard: ShardId) -> BlobPath {
+    blob(&format!("{folder}/{shard}.parquet"))
+}

@@ -1,0 +1,33 @@
+//! `ledger.json`: what every provider call cost.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{money::Usd, variant::Usage};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    pub schema: String,
+    /// The most the campaign may cost.
+    pub cap_usd: Option<Usd>,
+    pub entries: Vec<Entry>,
+    pub total_usd: Usd,
+    /// Per customer who may be contacted.
+    pub per_customer_usd: f64,
+}
+
+/// All calls of one stage to one provider.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub stage: String,
+    pub provider: String,
+    #[serde(flatten)]
+    pub usage: Usage,
+}
+
+impl Ledger {
+    pub fn new(entries: Vec<Entry>, cap_usd: Option<Usd>, customers: u64) -> Self {
+        let total_usd = entries.iter().map(|entry| entry.usage.cost_usd).sum::<Usd>();
+        let per_customer_usd = if customers == 0 { 0.0 } else { total_usd.dollars() / customers as f64 };
+        Self { schema: "ledger/1".to_owned(), cap_usd, entries, total_usd, per_customer_usd }
+    }
+}

@@ -1,0 +1,69 @@
+//! Work on many shards at once, with as many in memory as there are cores.
+
+use std::{future::Future, num::NonZeroUsize};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::{
+    Error,
+    audit::Written,
+    domain::{
+        customer::{Shard, ShardId},
+        digest::Digest,
+    },
+    orchestration::{layout, progress::Running},
+    store::{Blobs, Precondition, table},
+};
+
+/// The results of `work` in the order of the shards.
+pub async fn map<T, Work, Doing>(count: u32, running: &Running<'_>, work: Work) -> Result<Vec<T>, Error>
+where
+    Work: Fn(ShardId) -> Doing,
+    Doing: Future<Output = Result<T, Error>>,
+{
+    stream::iter((0..count).map(ShardId))
+        .map(work)
+        .buffered(parallelism())
+        .inspect_ok(|_| running.advance(1))
+        .try_collect()
+        .await
+}
+
+/// Runs CPU-bound work beside the async tasks.
+pub async fn compute<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+) -> Result<T, Error> {
+    let panicked = |error| Error::failed(what, error);
+    tokio::task::spawn_blocking(work).await.map_err(panicked)?.map_err(|error| Error::failed(what, error))
+}
+
+pub async fn load(store: &dyn Blobs, id: ShardId) -> Result<Vec<u8>, Error> {
+    store.get(&layout::table(layout::SHARDS, id)).await.map_err(|error| Error::failed("a shard cannot be read", error))
+}
+
+pub fn decode(id: ShardId, bytes: Vec<u8>) -> Result<Shard, parquet::errors::ParquetError> {
+    Ok(Shard { id, rows: table::decode(bytes)? })
+}
+
+/// Writes bytes whose digest was taken where they were made.
+pub async fn put(store: &dyn Blobs, path: crate::store::BlobPath, bytes: Vec<u8>, sha256: Digest) -> Result<Written, Error> {
+    let written = Written { path: path.clone(), bytes: bytes.len() as u64, sha256 };
+    store
+        .put(&path, bytes, Precondition::None)
+        .await
+        .map_err(|error| Error::failed("a result cannot be written", error))?;
+    Ok(written)
+}
+
+pub fn parallelism() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// A table's bytes and their digest.
+pub fn encoded(rows: &arrow_array::RecordBatch) -> Result<(Vec<u8>, Digest), parquet::errors::ParquetError> {
+    let bytes = table::encode(rows)?;
+    let digest = Digest::of(&bytes);
+    Ok((bytes, digest))
+}
+
