@@ -100,6 +100,13 @@ pub struct Draft {
     pub usage: Usage,
 }
 
+impl Draft {
+    /// What stands for a draft that could not be written.
+    pub fn nothing() -> Self {
+        Self { message: Message { subject: None, body: String::new() }, claims: Vec::new(), usage: Usage::default() }
+    }
+}
+
 /// What one provider call took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {

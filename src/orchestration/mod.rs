@@ -1,9 +1,13 @@
 //! A campaign from start to report: which stage works on what, in which order, and where its results are kept.
 
 pub mod campaign;
+mod cells;
+pub mod close;
 pub mod deliveries;
 pub mod finished;
 pub mod ledger;
 pub mod layout;
+mod plan;
 pub mod progress;
+mod shards;
 mod workspace;

@@ -11,7 +11,7 @@ use crate::{
             assign::Assigner,
             deliveries::{Builder, Row, Tally},
         },
-        safety::slots::SlotScreen,
+        safety::SlotScreen,
     },
     domain::{
         attribute::{CHANNEL, LOCALE},
@@ -23,6 +23,8 @@ use crate::{
         verdict::Decision,
     },
 };
+
+const NO_CHANNEL: &str = "no permitted channel";
 
 /// What a cell's customers get: decided once per cell, before any customer is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +85,7 @@ impl<'a> Delivering<'a> {
     /// Assigns and fills one shard; `segments` are its customers' segments, as indices.
     pub fn deliver(&self, shard: &Shard, segments: &[u16]) -> Result<(arrow_array::RecordBatch, Tally), ArrowError> {
         let mut rows = Builder::default();
-        let mut tally = Tally::new();
+        let mut tally = Tally::default();
         let consents: Vec<Option<Column<'_>>> =
             self.channels.iter().map(|channel| shard.column(channel.consent_attribute())).collect();
         let preferred = text(shard.column(CHANNEL));
@@ -93,16 +95,17 @@ impl<'a> Delivering<'a> {
             let segment_name = &self.segments[usize::from(*segment)];
             let arm = self.assigner.assign(segment_name, customer);
             let arm_name = self.assigner.arms()[arm].name.as_str();
-            let mut count = |status: DeliveryStatus| {
-                // There are as many arms as the campaign file has lines for them.
-                tally.entry((*segment, arm as u16)).or_default().add(status);
-                status.as_str()
+            // There are fewer arms than lines in a campaign file.
+            let counts = tally.cells.entry((*segment, arm as u16)).or_default();
+            let mut hold = |reason: &str| match tally.held.get_mut(reason) {
+                Some(customers) => *customers += 1,
+                None => drop(tally.held.insert(reason.to_owned(), 1)),
             };
             let mut delivery = Row {
                 customer,
                 segment: segment_name.as_str(),
                 arm: arm_name,
-                status: "",
+                status: DeliveryStatus::Holdout.as_str(),
                 channel: None,
                 locale: None,
                 variant: None,
@@ -110,14 +113,14 @@ impl<'a> Delivering<'a> {
                 reason: None,
             };
             if arm_name == HOLDOUT {
-                delivery.status = count(DeliveryStatus::Holdout);
+                counts.add(DeliveryStatus::Holdout);
                 rows.push(delivery);
                 continue;
             }
             let Some(channel) = self.channel_for(row, &consents, preferred) else {
-                delivery.status = count(DeliveryStatus::Held);
-                delivery.reason = Some("no permitted channel");
-                rows.push(delivery);
+                counts.add(DeliveryStatus::Held);
+                hold(NO_CHANNEL);
+                rows.push(Row { status: DeliveryStatus::Held.as_str(), reason: Some(NO_CHANNEL), ..delivery });
                 continue;
             };
             let locale = self.locale_for(row, locale);
@@ -125,22 +128,26 @@ impl<'a> Delivering<'a> {
             delivery.locale = Some(self.locales[locale].as_str());
             match &self.choices[self.cell(usize::from(*segment), arm, channel, locale)] {
                 Choice::Hold { reason } => {
-                    delivery.status = count(DeliveryStatus::Held);
-                    delivery.reason = Some(reason);
-                    rows.push(delivery);
+                    counts.add(DeliveryStatus::Held);
+                    hold(reason);
+                    rows.push(Row { status: DeliveryStatus::Held.as_str(), reason: Some(reason), ..delivery });
                 }
                 Choice::Send { variant, slots, fallback } => {
                     let status = if fallback.is_some() { DeliveryStatus::Fallback } else { DeliveryStatus::Assigned };
-                    delivery.status = count(status);
-                    delivery.variant = Some(variant.as_str());
+                    counts.add(status);
                     let values = filled.values(row, slots);
-                    delivery.slots = values.json;
                     let reason = match (fallback.as_deref(), values.replaced) {
                         (Some(fallback), Some(replaced)) => Some(format!("{fallback}; {replaced}")),
                         (Some(reason), None) | (None, Some(reason)) => Some(reason.to_owned()),
                         (None, None) => None,
                     };
-                    rows.push(Row { reason: reason.as_deref(), ..delivery });
+                    rows.push(Row {
+                        status: status.as_str(),
+                        variant: Some(variant.as_str()),
+                        slots: values.json,
+                        reason: reason.as_deref(),
+                        ..delivery
+                    });
                 }
             }
         }

@@ -46,8 +46,32 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// Counts by (segment index, arm index); sorted, so that merging in any order gives the same.
-pub type Tally = BTreeMap<(u16, u16), Counts>;
+/// What happened to many customers; merging in any order gives the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// By (segment index, arm index).
+    pub cells: BTreeMap<(u16, u16), Counts>,
+    /// Held customers by reason.
+    pub held: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    pub fn merge(mut self, other: Self) -> Self {
+        for (cell, counts) in other.cells {
+            *self.cells.entry(cell).or_default() += counts;
+        }
+        for (reason, customers) in other.held {
+            *self.held.entry(reason).or_default() += customers;
+        }
+        self
+    }
+
+    pub fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        self.cells.values().for_each(|counts| total += *counts);
+        total
+    }
+}
 
 /// One row of the table, borrowed from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

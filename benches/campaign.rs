@@ -1,0 +1,164 @@
+//! The whole campaign at 10,000, 100,000 and 1,000,000 customers: seconds, customers a second, peak memory, and the
+//! time of each stage; beside them, in the same run, the baseline "the `csv` crate reads the same file and looks at
+//! every field" (one thread), which no pipeline over CSV can beat by much.
+//!
+//! ```sh
+//! cargo bench --bench campaign                    # all sizes
+//! cargo bench --bench campaign -- 10000 100000    # these
+//! ```
+//!
+//! Each measurement is a process of its own, so that its peak memory is its own.
+
+#[path = "../examples/customers.rs"]
+#[allow(dead_code)]
+mod customers;
+
+use std::{
+    error::Error,
+    fs::{self, File},
+    io::{BufReader, BufWriter, Write as _},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
+use cpo::orchestration::{
+    campaign::{self, Inputs},
+    progress::{Stage, Timing},
+};
+use serde::{Deserialize, Serialize};
+
+const CHILD: &str = "--measure";
+const SEED: u64 = 20_261_122;
+const RUNS: usize = 3;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Measured {
+    seconds: f64,
+    peak_bytes: u64,
+    stages: Vec<Timing>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [first, folder] = arguments.as_slice()
+        && first == CHILD
+    {
+        println!("{}", serde_json::to_string(&measure(Path::new(folder))?)?);
+        return Ok(());
+    }
+    let sizes: Vec<u64> = match arguments.as_slice() {
+        [] => vec![10_000, 100_000, 1_000_000],
+        sizes => sizes.iter().map(|size| size.parse()).collect::<Result<_, _>>()?,
+    };
+    let mut totals = Table::new();
+    totals.load_preset(ASCII_MARKDOWN);
+    totals.set_header(["customers", "file", "baseline", "campaign", "x baseline", "customers/s", "peak memory"]);
+    let mut stages = Table::new();
+    stages.load_preset(ASCII_MARKDOWN);
+    let names = [
+        Stage::Ingest,
+        Stage::Profile,
+        Stage::Label,
+        Stage::Retrieve,
+        Stage::Generate,
+        Stage::Screen,
+        Stage::Deliver,
+        Stage::Close,
+    ];
+    stages.set_header(std::iter::once("customers").chain(names.map(Stage::as_str)));
+    for size in sizes {
+        let folder = prepare(size)?;
+        let baseline = median((0..RUNS).map(|_| read_with_csv(&folder)).collect::<Result<_, _>>()?);
+        let mut runs: Vec<Measured> = (0..RUNS).map(|_| in_a_process(&folder)).collect::<Result<_, _>>()?;
+        runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let peak = runs.iter().map(|run| run.peak_bytes).max().unwrap_or_default();
+        let run = &runs[RUNS / 2];
+        totals.add_row([
+            size.to_string(),
+            format!("{:.1} MB", fs::metadata(folder.join("customers.csv"))?.len() as f64 / 1e6),
+            format!("{baseline:.2} s"),
+            format!("{:.2} s", run.seconds),
+            format!("{:.1}", run.seconds / baseline),
+            format!("{:.0}", size as f64 / run.seconds),
+            format!("{:.0} MB", peak as f64 / 1e6),
+        ]);
+        let seconds = |stage| run.stages.iter().filter(|timing| timing.stage == stage).map(|t| t.seconds).sum::<f64>();
+        stages.add_row(
+            std::iter::once(size.to_string()).chain(names.map(|stage| format!("{:.3} s", seconds(stage)))),
+        );
+        fs::remove_dir_all(folder)?;
+    }
+    for table in [&mut totals, &mut stages] {
+        table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    }
+    println!("Median of {RUNS} runs, {} cores.\n\n{totals}\n\n{stages}", std::thread::available_parallelism()?);
+    Ok(())
+}
+
+/// The sample campaign over `size` generated customers.
+fn prepare(size: u64) -> Result<PathBuf, Box<dyn Error>> {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("campaign-{size}"));
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
+    fs::create_dir_all(folder.join("content"))?;
+    for entry in fs::read_dir(samples.join("content"))? {
+        let file = entry?.path();
+        fs::copy(&file, folder.join("content").join(file.file_name().unwrap_or_default()))?;
+    }
+    fs::copy(samples.join("campaign.toml"), folder.join("campaign.toml"))?;
+    let mut out = BufWriter::new(File::create(folder.join("customers.csv"))?);
+    customers::write_customers(size, SEED, &mut out)?;
+    out.flush()?;
+    let mut out = BufWriter::new(File::create(folder.join("suppressed.csv"))?);
+    customers::write_suppressed(size, &mut out)?;
+    out.flush()?;
+    Ok(folder)
+}
+
+fn read_with_csv(folder: &Path) -> Result<f64, Box<dyn Error>> {
+    let since = Instant::now();
+    let mut reader = csv::Reader::from_reader(BufReader::new(File::open(folder.join("customers.csv"))?));
+    let mut record = csv::StringRecord::new();
+    let mut characters = 0;
+    while reader.read_record(&mut record)? {
+        characters += record.iter().map(str::len).sum::<usize>();
+    }
+    std::hint::black_box(characters);
+    Ok(since.elapsed().as_secs_f64())
+}
+
+fn in_a_process(folder: &Path) -> Result<Measured, Box<dyn Error>> {
+    let output = Command::new(std::env::current_exe()?).arg(CHILD).arg(folder).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
+    let inputs = Inputs {
+        campaign_file: folder.join("campaign.toml"),
+        customers: folder.join("customers.csv"),
+        content: None,
+        out: folder.join("out"),
+        replace: true,
+        simulate: false,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let since = Instant::now();
+    let summary = runtime.block_on(campaign::run(inputs, &|_| {}))?;
+    Ok(Measured { seconds: since.elapsed().as_secs_f64(), peak_bytes: peak_memory(), stages: summary.stages })
+}
+
+/// The high-water mark of this process's resident memory; 0 where the system does not tell (not Linux).
+fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    kilobytes.and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok()).unwrap_or_default() * 1024
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

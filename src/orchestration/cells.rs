@@ -1,0 +1,254 @@
+//! The stages that work per segment and cell: retrieve, generate, screen. None of them sees a customer.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error,
+    agents::{
+        generation::{Brief, Source, Writer},
+        retrieval::{Hit, Query, Retriever, library::Library},
+        safety::{Gate, HarmScreen},
+    },
+    config::Campaign,
+    domain::{
+        channel::Channel,
+        experiment::CONTROL,
+        id::{ArmName, Locale, PassageId, SegmentName},
+        phrases::PhraseBook,
+        problem::Problem,
+        segment::Segment,
+        variant::{Cell, Draft, Variant},
+        verdict::{Decision, Finding, Rule, Verdict},
+    },
+    orchestration::progress::Running,
+};
+
+/// Provider calls under way at once.
+const CONCURRENCY: usize = 16;
+
+/// `passages.json`: what retrieval gave for one segment (`None`: everybody, for the control message), channel and
+/// locale, best first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retrieved {
+    pub segment: Option<SegmentName>,
+    pub channel: Channel,
+    pub locale: Locale,
+    pub query: String,
+    pub hits: Vec<Hit>,
+}
+
+/// One query per segment and for everybody, per channel and locale.
+pub fn queries(campaign: &Campaign, segments: &[Segment]) -> Vec<Query> {
+    let audiences = segments.iter().map(Some).chain([None]);
+    let mut queries = Vec::new();
+    for segment in audiences {
+        let words: Vec<&str> = segment
+            .into_iter()
+            .flat_map(|segment| segment.keywords.iter().map(String::as_str))
+            .chain([campaign.campaign.name.as_str()])
+            .collect();
+        for channel in &campaign.campaign.channels {
+            for locale in &campaign.campaign.locales {
+                queries.push(Query {
+                    text: words.join(" "),
+                    audience: segment.map(|segment| segment.name.clone()),
+                    channel: *channel,
+                    locale: locale.clone(),
+                    limit: campaign.content.passages,
+                });
+            }
+        }
+    }
+    queries
+}
+
+/// Answers in the order of the queries. A segment for which nothing may be said stops the campaign here, before
+/// anything is generated.
+pub async fn retrieve(
+    queries: Vec<Query>,
+    retriever: &dyn Retriever,
+    content: &std::path::Path,
+    running: &Running<'_>,
+) -> Result<Vec<Retrieved>, Error> {
+    let answers: Vec<Retrieved> = stream::iter(queries)
+        .map(|query| async move {
+            let hits = retriever.retrieve(&query).await.map_err(|error| Error::failed("retrieval failed", error))?;
+            running.advance(1);
+            let Query { text, audience, channel, locale, .. } = query;
+            Ok::<_, Error>(Retrieved { segment: audience, channel, locale, query: text, hits })
+        })
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await?;
+    let problems: Vec<Problem> = answers.iter().filter(|answer| answer.hits.is_empty()).map(|answer| missing(answer, content)).collect();
+    if problems.is_empty() { Ok(answers) } else { Err(problems.into()) }
+}
+
+fn missing(answer: &Retrieved, content: &std::path::Path) -> Problem {
+    let whom = answer.segment.as_ref().map_or_else(
+        || "everybody (the control message)".to_owned(),
+        |segment| format!("segment `{segment}`"),
+    );
+    Problem::new(
+        format!("there is no approved content for {whom} on {} in {}", answer.channel, answer.locale),
+        "add a document, or set status, approved_on, validity, audience, channels and locales so that one applies \
+         on the campaign's date",
+    )
+    .in_file(content)
+}
+
+/// One variant to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    pub cell: Cell,
+    pub tone: String,
+    pub candidate: usize,
+}
+
+/// The tone of the control message.
+pub const CONTROL_TONE: &str = "neutral";
+
+/// Every variant of the campaign: segment x arm x channel x locale x candidate, then the control message's.
+pub fn tasks(campaign: &Campaign, segments: &[Segment]) -> Vec<Task> {
+    let control = ArmName::new(CONTROL).expect("`control` is an arm's name");
+    let cells = segments
+        .iter()
+        .flat_map(|segment| {
+            campaign.experiment.arms.iter().map(|arm| (Some(segment.name.clone()), arm.name.clone(), arm.tone.as_str()))
+        })
+        .chain([(None, control, CONTROL_TONE)]);
+    let mut tasks = Vec::new();
+    for (segment, arm, tone) in cells {
+        for channel in &campaign.campaign.channels {
+            for locale in &campaign.campaign.locales {
+                let cell =
+                    Cell { segment: segment.clone(), arm: arm.clone(), channel: *channel, locale: locale.clone() };
+                for candidate in 0..campaign.generation.candidates {
+                    tasks.push(Task { cell: cell.clone(), tone: tone.to_owned(), candidate });
+                }
+            }
+        }
+    }
+    tasks
+}
+
+/// What writing and judging need besides the task.
+#[derive(Clone, Copy)]
+pub struct Desk<'a> {
+    pub campaign: &'a Campaign,
+    pub date: Date,
+    pub segments: &'a [Segment],
+    pub library: &'a Library,
+    pub retrieved: &'a [Retrieved],
+    pub phrases: &'a PhraseBook,
+}
+
+impl Desk<'_> {
+    fn hits(&self, cell: &Cell) -> &[Hit] {
+        self.retrieved
+            .iter()
+            .find(|answer| {
+                answer.segment == cell.segment && answer.channel == cell.channel && answer.locale == cell.locale
+            })
+            .map(|answer| answer.hits.as_slice())
+            .unwrap_or_default()
+    }
+
+    fn sources(&self, cell: &Cell) -> Vec<Source<'_>> {
+        self.hits(cell)
+            .iter()
+            .filter_map(|hit| {
+                let (document, passage) = self.library.passage(&hit.passage)?;
+                Some(Source { document, passage, score: hit.score })
+            })
+            .collect()
+    }
+
+    fn allowed(&self, cell: &Cell) -> Vec<PassageId> {
+        self.hits(cell).iter().map(|hit| hit.passage.clone()).collect()
+    }
+}
+
+/// Writes every variant. A variant that cannot be written is `Err` with the reason: its cell falls back.
+pub async fn generate(
+    tasks: &[Task],
+    desk: Desk<'_>,
+    writer: &dyn Writer,
+    running: &Running<'_>,
+) -> Vec<Result<Draft, String>> {
+    stream::iter(tasks)
+        .map(|task| async move {
+            let sources = desk.sources(&task.cell);
+            let brief = Brief {
+                cell: &task.cell,
+                segment: desk.segments.iter().find(|segment| Some(&segment.name) == task.cell.segment.as_ref()),
+                tone: &task.tone,
+                campaign_name: &desk.campaign.campaign.name,
+                date: desk.date,
+                sources: &sources,
+                brand: &desk.campaign.generation.brand,
+                slots: &desk.campaign.generation.slots,
+                candidate: task.candidate,
+                seed: desk.campaign.generation.seed,
+            };
+            let draft = writer.write(&brief).await.map_err(|error| error.to_string());
+            running.advance(1);
+            draft
+        })
+        .buffered(CONCURRENCY)
+        .collect()
+        .await
+}
+
+/// Judges every draft. What could not be written is a blocked variant that says why: nothing disappears.
+pub async fn screen(
+    tasks: Vec<Task>,
+    drafts: Vec<Result<Draft, String>>,
+    desk: Desk<'_>,
+    writer: &str,
+    harm: &dyn HarmScreen,
+    running: &Running<'_>,
+) -> Vec<Variant> {
+    stream::iter(tasks.into_iter().zip(drafts))
+        .map(|(task, draft)| async move {
+            let (draft, verdict) = match draft {
+                Err(why) => (Draft::nothing(), not_written(why)),
+                Ok(draft) => {
+                    let allowed = desk.allowed(&task.cell);
+                    let gate = Gate {
+                        library: desk.library,
+                        date: desk.date,
+                        allowed: &allowed,
+                        phrases: desk.phrases,
+                        brand: &desk.campaign.generation.brand,
+                        slots: &desk.campaign.generation.slots,
+                        safety: &desk.campaign.safety,
+                        screen: harm,
+                    };
+                    let verdict = gate.judge(&task.cell, &draft).await;
+                    (draft, verdict)
+                }
+            };
+            running.advance(1);
+            Variant {
+                id: task.cell.variant_id(task.candidate),
+                cell: task.cell,
+                message: draft.message,
+                claims: draft.claims,
+                verdict,
+                writer: writer.to_owned(),
+                usage: draft.usage,
+            }
+        })
+        .buffered(CONCURRENCY)
+        .collect()
+        .await
+}
+
+fn not_written(why: String) -> Verdict {
+    let finding =
+        Finding { rule: Rule::CheckFailed, blocks: true, span: None, text: String::new(), passage: None, why };
+    Verdict { decision: Decision::Blocked, findings: vec![finding], severities: None }
+}

@@ -1,0 +1,212 @@
+//! The last stage: the report, the audit, and what comes after them when outcomes arrive.
+
+use std::path::Path;
+
+use crate::{
+    Error,
+    agents::{
+        experimentation::{analysis::Results, deliveries::Tally, design::Design},
+        retrieval::Retrieved,
+    },
+    domain::{
+        attribute::{CONSENT, SUPPRESSED},
+        channel::Channel,
+        problem::Problem,
+        segment::{Segment, SegmentProfile},
+        variant::Variant,
+    },
+    ingest::Ingested,
+    orchestration::{finished::{self, Frozen}, layout, ledger::Ledger, plan::Plan, progress::Timing},
+    report::{
+        AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FileEntry, Funnel, ReasonCount, Report, Schema,
+        SegmentFacts, Segmentation, Sources, StageCost, StageTime,
+    },
+    store::{Blobs, Files, Precondition},
+};
+
+/// All that a finished run knows of itself.
+pub struct Finished<'a> {
+    pub plan: &'a Plan,
+    pub frozen: &'a Frozen,
+    pub customer_file: &'a Path,
+    pub ingested: &'a Ingested,
+    pub segments: &'a [Segment],
+    pub profiles: &'a [SegmentProfile],
+    pub notes: Vec<String>,
+    pub retrieved: &'a [Retrieved],
+    pub variants: &'a [Variant],
+    pub design: &'a Design,
+    pub deliveries: &'a Tally,
+    pub ledger: &'a Ledger,
+    pub timings: Vec<Timing>,
+    pub files: Vec<FileEntry>,
+}
+
+impl Finished<'_> {
+    pub fn report(self) -> Report {
+        let campaign = &self.frozen.campaign;
+        let date = self.plan.date();
+        Report {
+            schema: Schema::V1,
+            campaign: CampaignFacts {
+                id: campaign.campaign.id.clone(),
+                name: campaign.campaign.name.clone(),
+                brand: campaign.generation.brand.name.clone(),
+                date,
+                digest: self.frozen.digest,
+                purpose: campaign.campaign.purpose.clone(),
+                legal_basis: legal_basis(self.plan),
+                channels: campaign.campaign.channels.clone(),
+                locales: campaign.campaign.locales.clone(),
+            },
+            funnel: self.funnel(),
+            data_quality: self.data_quality(),
+            segmentation: Segmentation {
+                method: campaign.segmentation.method,
+                segments: self
+                    .segments
+                    .iter()
+                    .zip(self.profiles)
+                    .map(|(segment, profile)| SegmentFacts { segment: segment.clone(), profile: profile.clone() })
+                    .collect(),
+                notes: self.notes.clone(),
+            },
+            sources: Sources::of(self.plan.library.documents(), self.retrieved.to_vec(), self.variants, date),
+            variants: self.variants.to_vec(),
+            slots: campaign.generation.slots.clone(),
+            design: self.design.clone(),
+            assigned: self.assigned(),
+            results: None,
+            cost: Cost {
+                stages: self
+                    .ledger
+                    .entries
+                    .iter()
+                    .map(|entry| StageCost {
+                        stage: entry.stage.clone(),
+                        provider: entry.provider.clone(),
+                        usage: entry.usage,
+                    })
+                    .collect(),
+                max_usd: self.ledger.cap_usd,
+            },
+            timings: self
+                .timings
+                .iter()
+                .map(|timing| StageTime { stage: timing.stage.as_str().to_owned(), seconds: timing.seconds })
+                .collect(),
+            files: self.files,
+        }
+    }
+
+    fn funnel(&self) -> Funnel {
+        let reasons = |counts: &std::collections::BTreeMap<String, u64>| {
+            counts.iter().map(|(reason, customers)| ReasonCount { reason: reason.clone(), customers: *customers }).collect()
+        };
+        let total = self.deliveries.total();
+        Funnel {
+            read: self.ingested.read,
+            quarantined: self.ingested.quarantined,
+            duplicates: self.ingested.duplicates,
+            suppressed: reasons(&self.ingested.suppressed_by_reason),
+            holdout: total.holdout,
+            held: reasons(&self.deliveries.held),
+            fallback: total.fallback,
+            assigned: total.assigned,
+        }
+    }
+
+    fn data_quality(&self) -> DataQuality {
+        let quality = &self.ingested.quality;
+        let columns: Vec<ColumnQuality> = quality
+            .columns
+            .iter()
+            .map(|column| ColumnQuality {
+                attribute: column.attribute.clone(),
+                column: column.column.clone(),
+                kind: column.kind,
+                values: column.values,
+                missing: column.missing,
+                bad: column.bad,
+            })
+            .collect();
+        let mut warnings = Vec::new();
+        for column in &columns {
+            let rows = column.values + column.missing + column.bad;
+            if column.missing * 5 > rows {
+                warnings.push(format!(
+                    "`{}` is missing in {:.0} % of the rows",
+                    column.attribute,
+                    column.missing as f64 / rows as f64 * 100.0
+                ));
+            }
+        }
+        DataQuality { file: self.customer_file.display().to_string(), warnings, columns }
+    }
+
+    fn assigned(&self) -> Vec<AssignedCount> {
+        let mut counts = Vec::new();
+        for (segment, profile) in self.profiles.iter().enumerate() {
+            for (arm, planned) in self.design.arms.iter().enumerate() {
+                // Fewer segments and arms than lines in a campaign file.
+                let customers = self.deliveries.cells.get(&(segment as u16, arm as u16)).map_or(0, |cell| cell.total());
+                counts.push(AssignedCount { segment: profile.name.clone(), arm: planned.name.clone(), customers });
+            }
+        }
+        counts
+    }
+}
+
+/// What permits the contact, in a sentence.
+pub fn legal_basis(plan: &Plan) -> String {
+    let purpose = &plan.campaign.campaign.purpose;
+    let mapped = |attribute: &str| plan.attributes.get(attribute).map(|attribute| attribute.column.as_str());
+    let mut sentence = match mapped(CONSENT) {
+        Some(column) => {
+            format!("Only customers whose column `{column}` says yes are contacted (purpose: {purpose}).")
+        }
+        None => format!(
+            "No consent column is mapped: whoever started the campaign vouches that everybody in the file may be \
+             contacted (purpose: {purpose})."
+        ),
+    };
+    if let Some(column) = mapped(SUPPRESSED) {
+        sentence.push_str(&format!(" Whoever is marked in column `{column}` is left out."));
+    }
+    for channel in &plan.campaign.campaign.channels {
+        if let Some(column) = mapped(Channel::consent_attribute(*channel)) {
+            sentence.push_str(&format!(" {channel} needs a yes in column `{column}`."));
+        }
+    }
+    if plan.campaign.customers.suppression.is_some() {
+        sentence.push_str(" Customers on the suppression list are left out.");
+    }
+    sentence
+}
+
+/// Writes `report.json` and `report.html`.
+pub async fn write_report(report: &Report, store: &Files) -> Result<(), Error> {
+    let html = report.html().map_err(|error| Error::failed("the report cannot be rendered", error))?;
+    let json =
+        serde_json::to_vec_pretty(report).map_err(|error| Error::failed("the report cannot be written", error))?;
+    for (name, bytes) in [(layout::REPORT_JSON, json), (layout::REPORT_HTML, html.into_bytes())] {
+        let path = layout::blob(name);
+        let written = store.put(&path, bytes, Precondition::None).await;
+        written.map_err(|error| Error::failed("the report cannot be written", error))?;
+    }
+    Ok(())
+}
+
+/// Adds results to a finished campaign: `experiment/results.json`, and the report again with them.
+pub async fn add_results(campaign: &Path, results: Results) -> Result<(), Error> {
+    let mut report: Report = finished::read(campaign, layout::REPORT_JSON)?;
+    let store = Files::new(campaign);
+    let json =
+        serde_json::to_vec_pretty(&results).map_err(|error| Error::failed("the results cannot be written", error))?;
+    let written = store.put(&layout::blob(layout::RESULTS), json, Precondition::None).await;
+    written.map_err(|error| {
+        Problem::new(format!("the results cannot be written: {error}"), "make the campaign's folder writable")
+    })?;
+    report.results = Some(results);
+    write_report(&report, &store).await
+}

@@ -1,0 +1,229 @@
+//! Every bad input ends with exit code 2, a message that names file, line and remedy, and nothing half-written.
+
+use std::{fs, io::Write as _};
+
+use crate::support::{Folder, stderr};
+
+/// Runs the spoilt folder and checks what must always hold; `said` are parts of the message.
+fn refused(folder: &Folder, customers: &str, said: &[&str]) {
+    let output = folder.run_customers(customers, &[]);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    for part in said {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+    assert!(message.contains("fix: "), "no remedy in: {message}");
+    assert!(output.stdout.is_empty(), "a result was printed");
+    assert_eq!(folder.written(), Vec::<std::path::PathBuf>::new(), "something was left behind");
+}
+
+fn customers(bytes: impl AsRef<[u8]>, said: &[&str]) {
+    let folder = Folder::new();
+    folder.write("bad.csv", bytes);
+    refused(&folder, "bad.csv", said);
+}
+
+fn campaign_file(from: &str, to: &str, said: &[&str]) {
+    let folder = Folder::new();
+    folder.edit("campaign.toml", from, to);
+    refused(&folder, "customers.csv", said);
+}
+
+/// The 1-based line of `text` in the starter's campaign file, as messages write it.
+fn line_of(text: &str) -> String {
+    let position = Folder::new().read("campaign.toml").lines().position(|line| line.contains(text)).unwrap();
+    format!("campaign.toml:{}", position + 1)
+}
+
+#[test]
+fn an_empty_customer_file() {
+    customers("", &["bad.csv", "empty"]);
+}
+
+#[test]
+fn a_header_and_no_customer() {
+    let header = Folder::new().read("customers.csv").lines().next().unwrap().to_owned();
+    customers(header + "\n", &["bad.csv", "no customer"]);
+}
+
+#[test]
+fn the_wrong_delimiter() {
+    let folder = Folder::new();
+    folder.edit("campaign.toml", "# delimiter = \";\"", "delimiter = \";\"");
+    refused(&folder, "customers.csv", &["customers.csv:1", "delimiter", "`,`"]);
+}
+
+#[test]
+fn binary_junk() {
+    let junk: Vec<u8> = (0..20_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    customers(junk, &["bad.csv"]);
+}
+
+#[test]
+fn a_one_gigabyte_line_is_refused_without_reading_it_into_memory() {
+    let folder = Folder::new();
+    // A sparse file: the bytes after the header are zeros without a line end.
+    let mut file = fs::File::create(folder.path("bad.csv")).unwrap();
+    file.write_all(folder.read("customers.csv").lines().next().unwrap().as_bytes()).unwrap();
+    file.write_all(b"\n").unwrap();
+    file.set_len(1 << 30).unwrap();
+    drop(file);
+    refused(&folder, "bad.csv", &["bad.csv:2", "1 MiB"]);
+}
+
+#[test]
+fn a_quote_that_is_never_closed() {
+    let folder = Folder::new();
+    let mut text = folder.read("customers.csv").replacen("C-003", "\"C-003", 1);
+    let row = text.lines().last().unwrap().to_owned() + "\n";
+    text.push_str(&row.repeat(60_000));
+    folder.write("bad.csv", text);
+    refused(&folder, "bad.csv", &["bad.csv:4", "1 MiB"]);
+}
+
+#[test]
+fn a_mapped_column_that_is_not_there() {
+    let folder = Folder::new();
+    let text = folder.read("customers.csv").replacen("orders_12m", "orders", 1);
+    folder.write("bad.csv", text);
+    refused(&folder, "bad.csv", &["bad.csv:1", "orders_12m", "orders"]);
+}
+
+#[test]
+fn a_mapping_to_nothing() {
+    campaign_file("monetary = \"avg_order_value\"", "monetary = \"\"", &["customers.columns.monetary"]);
+}
+
+#[test]
+fn too_many_bad_rows() {
+    let folder = Folder::new();
+    let text = folder.read("customers.csv").replace(",yes,yes", ",perhaps,yes");
+    folder.write("bad.csv", text);
+    refused(&folder, "bad.csv", &["bad.csv", "max_bad_share", "consent"]);
+}
+
+#[test]
+fn a_file_cut_short() {
+    let folder = Folder::new();
+    let mut gzip = Vec::new();
+    let mut encoder = flate2::write::GzEncoder::new(&mut gzip, flate2::Compression::default());
+    encoder.write_all(folder.read("customers.csv").repeat(50).as_bytes()).unwrap();
+    encoder.finish().unwrap();
+    folder.write("bad.csv.gz", &gzip[..gzip.len() / 2]);
+    refused(&folder, "bad.csv.gz", &["bad.csv.gz", "cut short"]);
+}
+
+#[test]
+fn no_customer_file_and_no_campaign_file() {
+    let folder = Folder::new();
+    refused(&folder, "missing.csv", &["missing.csv"]);
+    fs::remove_file(folder.path("campaign.toml")).unwrap();
+    refused(&folder, "customers.csv", &["campaign.toml", "cpo init"]);
+}
+
+#[test]
+fn a_rule_that_can_never_match() {
+    let line = line_of("when = \"frequency");
+    campaign_file(
+        "frequency >= 4.0 && recency_days <= 60.0",
+        "frequency >= 4.0 && frequency < 4.0",
+        &[&line, "Regulars", "can never"],
+    );
+}
+
+#[test]
+fn a_rule_that_earlier_rules_leave_nothing_to() {
+    let folder = Folder::new();
+    folder.edit(
+        "campaign.toml",
+        "[[segmentation.rules]]\nname = \"Everyone else\"",
+        "[[segmentation.rules]]\nname = \"Frequent\"\nwhen = \"frequency >= 6.0 && recency_days < 30.0\"\n\n\
+         [[segmentation.rules]]\nname = \"Everyone else\"",
+    );
+    refused(&folder, "customers.csv", &["campaign.toml:", "Frequent", "Regulars"]);
+}
+
+#[test]
+fn overlapping_rules_where_they_are_refused() {
+    let folder = Folder::new();
+    folder.edit("campaign.toml", "overlap = \"first_wins\"", "overlap = \"refuse\"");
+    folder.edit(
+        "campaign.toml",
+        "[[segmentation.rules]]\nname = \"Everyone else\"",
+        "[[segmentation.rules]]\nname = \"Big baskets\"\nwhen = \"monetary > 50.0\"\n\n\
+         [[segmentation.rules]]\nname = \"Everyone else\"",
+    );
+    refused(&folder, "customers.csv", &["campaign.toml:", "Big baskets", "Regulars"]);
+}
+
+#[test]
+fn a_rule_about_an_unknown_attribute_or_of_the_wrong_type() {
+    let line = line_of("when = \"frequency");
+    campaign_file("frequency >= 4.0", "freqency >= 4.0", &[&line, "Regulars", "freqency", "frequency"]);
+    campaign_file("frequency >= 4.0", "tier >= 4.0", &[&line, "Regulars", "tier", "text"]);
+    campaign_file("frequency >= 4.0", "frequency >= ", &[&line, "Regulars"]);
+}
+
+#[test]
+fn no_approved_content() {
+    let folder = Folder::new();
+    for file in ["house-blend.md", "brewing-guide.md", "delivery.md"] {
+        folder.edit(&format!("content/{file}"), "status: approved", "status: draft");
+    }
+    // What is left is for the regulars alone.
+    refused(&folder, "customers.csv", &["no approved content", "Everyone else"]);
+
+    folder.edit("content/regulars-refill.md", "status: approved", "status: draft");
+    refused(&folder, "customers.csv", &["content", "approved"]);
+
+    for file in fs::read_dir(folder.path("content")).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    refused(&folder, "customers.csv", &["content"]);
+}
+
+#[test]
+fn nobody_who_may_be_contacted() {
+    let folder = Folder::new();
+    let ids: String = (1..=40).map(|i| format!("C-{i:03}\n")).collect();
+    folder.write("suppressed.csv", ids);
+    folder.edit("campaign.toml", "# suppression", "suppression");
+    refused(&folder, "customers.csv", &["customers.csv", "suppression list"]);
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_written() {
+    let folder = Folder::new();
+    folder.write("out", "a file where a folder should be");
+    let output = folder.run(&[]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("fix: "), "{}", stderr(&output));
+    assert_eq!(folder.read("out"), "a file where a folder should be");
+}
+
+#[test]
+fn an_unknown_key_or_a_value_of_the_wrong_type() {
+    let line = line_of("max_bad_share");
+    campaign_file("max_bad_share", "max_bad_shares", &[&line, "max_bad_shares"]);
+    let line = line_of("control = 0.30");
+    campaign_file("control = 0.30", "control = 1.5", &[&line, "0 to 1"]);
+}
+
+#[test]
+fn an_unknown_tone() {
+    let line = line_of("tone = \"concise\"");
+    campaign_file("tone = \"concise\"", "tone = \"piratical\"", &[&line, "piratical", "friendly"]);
+}
+
+#[test]
+fn another_campaign_file_under_the_same_id() {
+    let folder = Folder::new();
+    assert!(folder.run(&[]).status.success());
+    let before = fs::read(folder.results("variants.json")).unwrap();
+    folder.edit("campaign.toml", "control = 0.30", "control = 0.20");
+    let output = folder.run(&[]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--replace"), "{}", stderr(&output));
+    assert_eq!(fs::read(folder.results("variants.json")).unwrap(), before);
+    assert!(folder.run(&["--replace"]).status.success());
+}
