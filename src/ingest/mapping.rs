@@ -1,0 +1,170 @@
+//! Which columns of the file become what.
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::domain::{
+    attribute::{Attribute, Attributes},
+    problem::Problem,
+};
+
+/// Stands for the id column of a file that has none: the customer's id is the number of its row, counted from 1.
+pub const ROW_NUMBER: &str = "#row";
+
+/// Names shown in a message before the rest is only counted.
+const SHOWN_NAMES: usize = 30;
+
+/// The columns of every row in their order: the customer's id, then the attributes.
+#[derive(Debug, Clone, Copy)]
+pub struct Mapping<'a> {
+    pub file: &'a Path,
+    pub id: &'a str,
+    pub attributes: &'a Attributes,
+}
+
+impl<'a> Mapping<'a> {
+    pub fn width(&self) -> usize {
+        1 + self.attributes.len()
+    }
+
+    pub fn id_is_row_number(&self) -> bool {
+        self.id == ROW_NUMBER
+    }
+
+    /// Their names in the file.
+    pub fn columns(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        std::iter::once(self.id).chain(self.attributes.iter().map(|attribute| attribute.column.as_str()))
+    }
+
+    /// `None` for the id.
+    pub fn attribute(&self, column: usize) -> Option<&'a Attribute> {
+        self.attributes.iter().nth(column.checked_sub(1)?)
+    }
+
+    /// Where each column is in the file; `None` for an id that is the row number.
+    ///
+    /// A mapped name must occur in the file exactly once; all that do not are reported.
+    pub fn locate(&self, names: &[String]) -> Result<Vec<Option<usize>>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut positions = Vec::with_capacity(self.width());
+        for (column, wanted) in self.columns().enumerate() {
+            if column == 0 && self.id_is_row_number() {
+                positions.push(None);
+                continue;
+            }
+            let mut found = (0..names.len()).filter(|index| names[*index] == wanted);
+            match (found.next(), found.next()) {
+                (None, _) => problems.push(self.no_such_column(column, wanted, names)),
+                (Some(first), Some(second)) => problems.push(
+                    Problem::new(
+                        format!("two columns are called `{wanted}`: the {} and the {}", nth(first), nth(second)),
+                        "give each mapped column a name of its own",
+                    )
+                    .in_file(self.file)
+                    .at_field(self.key(column)),
+                ),
+                (first, None) => positions.push(first),
+            }
+        }
+        if problems.is_empty() { Ok(positions) } else { Err(problems) }
+    }
+
+    pub fn unmapped(&self, names: &[String]) -> Vec<String> {
+        let mapped: BTreeSet<&str> = self.columns().collect();
+        names.iter().filter(|name| !name.is_empty() && !mapped.contains(name.as_str())).cloned().collect()
+    }
+
+    /// The mapping leads to nothing.
+    pub fn no_such_column(&self, column: usize, wanted: &str, names: &[String]) -> Problem {
+        let mut remedy = match nearest(wanted, names) {
+            Some(name) => format!("did you mean `{}`? Correct the name in the campaign file", name.escape_debug()),
+            None => "correct the name in the campaign file".to_owned(),
+        };
+        if column == 0 {
+            remedy.push_str(&format!("; a file without ids can use `id = \"{ROW_NUMBER}\"`"));
+        }
+        if let [only] = names
+            && only.contains(|c: char| !c.is_alphanumeric() && !"_- ".contains(c))
+        {
+            remedy.push_str("; if the header should have several columns, set `customers.delimiter`");
+        }
+        Problem::new(format!("the file has no column `{wanted}`; it has {}", listed(names)), remedy)
+            .in_file(self.file)
+            .at_field(self.key(column))
+    }
+
+    /// The campaign file's key that names this column.
+    fn key(&self, column: usize) -> String {
+        self.attribute(column)
+            .map_or_else(|| "customers.id".to_owned(), |attribute| format!("customers.columns.{}", attribute.name))
+    }
+}
+
+fn nth(index: usize) -> String {
+    format!(
+        "{}{}",
+        index + 1,
+        match (index + 1) % 100 {
+            11..=13 => "th",
+            n if n % 10 == 1 => "st",
+            n if n % 10 == 2 => "nd",
+            n if n % 10 == 3 => "rd",
+            _ => "th",
+        }
+    )
+}
+
+fn listed(names: &[String]) -> String {
+    let quote = |name: &String| format!("`{}`", name.chars().take(100).collect::<String>().escape_debug());
+    let shown: Vec<_> = names.iter().take(SHOWN_NAMES).map(quote).collect();
+    match names.len().saturating_sub(SHOWN_NAMES) {
+        _ if names.is_empty() => "no columns at all".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The name most like `wanted`, where one is like it at all.
+fn nearest<'n>(wanted: &str, names: &'n [String]) -> Option<&'n str> {
+    let plain = |name: &str| name.to_lowercase().replace([' ', '-', '.'], "_");
+    let wanted = plain(wanted);
+    let likeness = |name: &str| strsim::jaro_winkler(&wanted, &plain(name));
+    let (best, score) = names
+        .iter()
+        .filter(|name| name.chars().count() <= 100)
+        .map(|name| (name.as_str(), likeness(name)))
+        .max_by(|a, b| a.1.total_cmp(&b.1))?;
+    (score > 0.8).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::attribute::AttributeType;
+
+    fn attributes(columns: &[&str]) -> Attributes {
+        let attribute = |column: &&str| Attribute {
+            name: column.to_lowercase(),
+            column: (*column).to_owned(),
+            kind: AttributeType::Text,
+            min: None,
+            max: None,
+            values: Vec::new(),
+            required: false,
+        };
+        Attributes::new(columns.iter().map(attribute).collect())
+    }
+
+    #[test]
+    fn every_column_that_is_not_there_once_is_reported_with_the_nearest_name() {
+        let attributes = attributes(&["Tier", "Age"]);
+        let mapping = Mapping { file: Path::new("c.csv"), id: "customer_id", attributes: &attributes };
+        let names = ["Customer ID", "Tier", "Tier"].map(str::to_owned);
+        let problems = mapping.locate(&names).unwrap_err();
+        assert_eq!(problems.len(), 3);
+        assert_eq!(problems[0].field.as_deref(), Some("customers.id"));
+        assert!(problems[0].remedy.contains("`Customer ID`"), "{}", problems[0].remedy);
+        assert!(problems[1].message.contains("no column `Age`"));
+        assert!(!problems[1].remedy.contains("did you mean"), "{}", problems[1].remedy);
+        assert!(problems[2].message.contains("the 2nd and the 3rd"));
+    }
+}

@@ -1,0 +1,125 @@
+//! The list of customers who may not be contacted.
+
+use std::{fs::File, path::Path};
+
+use super::{
+    csv::{ReadError, Records},
+    source, transcode,
+};
+use crate::{
+    Error,
+    domain::{customer::CUSTOMER_ID, digest::Digest, id::CustomerId, problem::Problem},
+};
+
+/// The first 16 bytes of the SHA-256 of a customer's id: stands for the id wherever millions are kept or compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdPrefix(pub u128);
+
+impl IdPrefix {
+    pub fn of(id: &str) -> Self {
+        let (first, _) = Digest::of(id).as_bytes().split_first_chunk().map(|(a, b)| (*a, b.len())).expect("32 > 16");
+        Self(u128::from_be_bytes(first))
+    }
+}
+
+/// Sorted; 16 bytes an entry.
+#[derive(Debug, Clone, Default)]
+pub struct Suppression(Vec<IdPrefix>);
+
+impl Suppression {
+    /// One id a line, blank lines and a header `customer_id` skipped; plain, gzip or zstd.
+    ///
+    /// A line with more than one field, or with what cannot be a customer's id, is refused rather than skipped: an
+    /// entry that matches nobody would let its customer be contacted.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let mut file = source::open(path, "suppression list")?;
+        Self::read_from(&mut file, path)
+    }
+
+    fn read_from(file: &mut File, path: &Path) -> Result<Self, Error> {
+        let problem = |line, message: &str| {
+            let remedy = "write one customer id a line, in UTF-8, and quote an id that contains a comma";
+            Error::from(Problem::new(message, remedy).in_file(path).at_line(line))
+        };
+        let (compression, text) =
+            source::decompress(file).map_err(|e| source::unreadable(path, "suppression list", e))?;
+        let broken = |error| source::broken(path, compression, error);
+        let (start, text) = source::peek(text).map_err(broken)?;
+        let (_, text) = transcode::to_utf8(text, &start, encoding_rs::UTF_8);
+        let mut records = Records::new(text, b',');
+        let mut entries = Vec::new();
+        while let Some(record) = records.next().map_err(|error| match error {
+            ReadError::Io(error) => broken(error),
+            ReadError::TooLong { line } => problem(line, "an entry is longer than 1 MiB"),
+            ReadError::OpenQuote { line } => problem(line, "a quote is opened and never closed"),
+        })? {
+            let line = record.line;
+            if record.len() != 1 {
+                return Err(problem(line, &format!("{} fields where one customer id is expected", record.len())));
+            }
+            let id = std::str::from_utf8(record.field(0)).map_err(|_| problem(line, "not valid UTF-8"))?.trim();
+            if id.is_empty() || (entries.is_empty() && id == CUSTOMER_ID) {
+                continue;
+            }
+            let id = CustomerId::new(id).map_err(|_| problem(line, "this cannot be a customer id"))?;
+            entries.push(IdPrefix::of(id.as_str()));
+        }
+        entries.sort_unstable();
+        entries.dedup();
+        entries.shrink_to_fit();
+        Ok(Self(entries))
+    }
+
+    pub fn contains(&self, id: IdPrefix) -> bool {
+        self.0.binary_search(&id).is_ok()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+impl FromIterator<&'static str> for Suppression {
+    fn from_iter<T: IntoIterator<Item = &'static str>>(ids: T) -> Self {
+        let mut entries: Vec<_> = ids.into_iter().map(IdPrefix::of).collect();
+        entries.sort_unstable();
+        Self(entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Suppression, Error> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        Suppression::read(file.path())
+    }
+
+    #[test]
+    fn ids_are_found_whatever_the_header_blank_lines_quotes_and_line_ends() {
+        let list = read(b"\xef\xbb\xbfcustomer_id\r\n\r\n c2 \r\n\"a,b\"\nc1\nc1").unwrap();
+        assert_eq!(list.len(), 3);
+        for id in ["c1", "c2", "a,b"] {
+            assert!(list.contains(IdPrefix::of(id)), "{id}");
+        }
+        assert!(!list.contains(IdPrefix::of("c3")));
+        assert!(read(b"").unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_entry_that_would_match_nobody_is_refused_with_its_line() {
+        for bad in [&b"c1\nc2,unsubscribed\n"[..], b"c1\n\xff\n", b"c1\na\x00b\n", b"c1\n\"c2\n"] {
+            let Err(Error::Input(problems)) = read(bad) else { panic!("{bad:?} is accepted") };
+            assert_eq!(problems[0].line, Some(2), "{problems:?}");
+        }
+    }
+}
