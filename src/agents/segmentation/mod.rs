@@ -1,6 +1,236 @@
 //! Segmentation: puts every customer who may be contacted into one segment, and can say why.
 //!
 //! Three steps, each a function of a shard so that shards can be worked on anywhere: *profile* (what a fit needs to
-//! know of a shard, mergeable in any order), *fit* (from the merged profiles to a [`Model`]) and *label*.
+//! know of a shard, mergeable in any order), *fit* (from the merged profiles to a [`Model`]) and *label*. A fit may
+//! need several passes over the shards:
+//!
+//! ```text
+//! let mut next = plan.start();
+//! let model = loop {
+//!     match next {
+//!         Next::Pass(fitter) => {
+//!             let profile = shards.map(|shard| fitter.profile(shard)).reduce(Profile::merge);
+//!             next = fitter.advance(profile.unwrap_or_else(|| fitter.empty()));
+//!         }
+//!         Next::Model(model) => break model,
+//!     }
+//! };
+//! ```
+//!
+//! Neither the order of the shards nor where one ends and the next begins changes the model or a label.
 
+mod keywords;
+mod kmeans;
 pub mod labels;
+mod quantiles;
+mod rfm;
+mod rules;
+mod tally;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::tally::{RuleOverlap, Tally};
+use self::{kmeans::Clusters, rfm::Scoring, rules::Rules};
+use crate::{
+    config::campaign::{Segmentation, SegmentationMethod},
+    domain::{
+        attribute::Attributes,
+        customer::Shard,
+        problem::Problem,
+        segment::{Labels, Segment},
+    },
+};
+
+/// A segmentation that the campaign file asks for, checked.
+#[derive(Debug, Clone)]
+pub struct Plan(Start);
+
+#[derive(Debug, Clone)]
+enum Start {
+    Rules(Rules),
+    Rfm,
+    Kmeans(kmeans::Fitter),
+}
+
+/// What is to be done next to get a model.
+#[derive(Debug)]
+pub enum Next {
+    /// Profile every shard with it, merge, and [`Fitter::advance`].
+    Pass(Fitter),
+    Model(Model),
+}
+
+/// One pass over the customers.
+#[derive(Debug, Clone)]
+pub struct Fitter(Pass);
+
+#[derive(Debug, Clone)]
+enum Pass {
+    Rfm(rfm::Fitter),
+    Kmeans(kmeans::Fitter),
+}
+
+/// What one pass learned of some shards. Its size is bounded, however many shards are merged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile(Learned);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Learned {
+    Rfm(rfm::Profile),
+    Kmeans(kmeans::Profile),
+}
+
+/// How customers are put into segments: all that is needed to label one later, without the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Saved", into = "Saved")]
+pub struct Model {
+    segments: Vec<Segment>,
+    method: Method,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Method {
+    Rules(Rules),
+    Rfm(Scoring),
+    Kmeans(Clusters),
+}
+
+/// A model as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    schema: Schema,
+    segments: Vec<Segment>,
+    method: Method,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Schema {
+    #[serde(rename = "segments/1")]
+    V1,
+}
+
+impl Plan {
+    /// Checks all that can be known without customers. A problem's field is a path into the campaign file.
+    pub fn new(segmentation: &Segmentation, attributes: &Attributes) -> Result<Self, Vec<Problem>> {
+        let start = match segmentation.method {
+            SegmentationMethod::Rules => {
+                Start::Rules(Rules::new(&segmentation.rules, segmentation.overlap, attributes)?)
+            }
+            SegmentationMethod::Rfm => Start::Rfm,
+            SegmentationMethod::Kmeans => Start::Kmeans(kmeans::Fitter::new(segmentation, attributes)?),
+        };
+        Ok(Self(start))
+    }
+
+    pub fn start(self) -> Next {
+        match self.0 {
+            Start::Rules(rules) => Next::Model(Model::new(Method::Rules(rules))),
+            Start::Rfm => Next::Pass(Fitter(Pass::Rfm(rfm::Fitter::new()))),
+            Start::Kmeans(fitter) => Next::Pass(Fitter(Pass::Kmeans(fitter))),
+        }
+    }
+}
+
+impl Fitter {
+    pub fn profile(&self, shard: &Shard) -> Profile {
+        Profile(match &self.0 {
+            Pass::Rfm(fitter) => Learned::Rfm(fitter.profile(shard)),
+            Pass::Kmeans(fitter) => Learned::Kmeans(fitter.profile(shard)),
+        })
+    }
+
+    /// The profile of no customer.
+    pub fn empty(&self) -> Profile {
+        Profile(match &self.0 {
+            Pass::Rfm(_) => Learned::Rfm(rfm::Profile::default()),
+            Pass::Kmeans(_) => Learned::Kmeans(kmeans::Profile::default()),
+        })
+    }
+
+    /// # Panics
+    ///
+    /// With a profile that another method's fitter made.
+    pub fn advance(self, profile: Profile) -> Next {
+        match (self.0, profile.0) {
+            (Pass::Rfm(fitter), Learned::Rfm(profile)) => match fitter.advance(&profile) {
+                Ok(scoring) => Next::Model(Model::new(Method::Rfm(scoring))),
+                Err(fitter) => Next::Pass(Self(Pass::Rfm(fitter))),
+            },
+            (Pass::Kmeans(fitter), Learned::Kmeans(profile)) => {
+                Next::Model(Model::new(Method::Kmeans(fitter.fit(&profile))))
+            }
+            _ => panic!("a pass ends with the profiles that its own fitter made"),
+        }
+    }
+}
+
+impl Profile {
+    /// Associative and commutative.
+    ///
+    /// # Panics
+    ///
+    /// With a profile that another method's fitter made.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        Self(match (self.0, other.0) {
+            (Learned::Rfm(one), Learned::Rfm(other)) => Learned::Rfm(one.merge(other)),
+            (Learned::Kmeans(one), Learned::Kmeans(other)) => Learned::Kmeans(one.merge(other)),
+            _ => panic!("profiles of one pass come from one fitter"),
+        })
+    }
+}
+
+impl Model {
+    fn new(method: Method) -> Self {
+        let segments = method.segments();
+        Self { segments, method }
+    }
+
+    /// The rules' in their order, the largest cluster first. A segment may turn out to have no customers.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Never fails: an attribute that the shard does not have is missing for everybody.
+    pub fn label(&self, shard: &Shard) -> Labels {
+        match &self.method {
+            Method::Rules(rules) => rules.label(shard),
+            Method::Rfm(scoring) => scoring.label(shard),
+            Method::Kmeans(clusters) => clusters.label(shard, &self.segments),
+        }
+    }
+}
+
+impl Method {
+    fn segments(&self) -> Vec<Segment> {
+        match self {
+            Self::Rules(rules) => rules.segments(),
+            Self::Rfm(_) => Scoring::segments(),
+            Self::Kmeans(clusters) => clusters.segments(),
+        }
+    }
+}
+
+impl From<Model> for Saved {
+    fn from(model: Model) -> Self {
+        Self { schema: Schema::V1, segments: model.segments, method: model.method }
+    }
+}
+
+impl TryFrom<Saved> for Model {
+    type Error = &'static str;
+
+    fn try_from(saved: Saved) -> Result<Self, &'static str> {
+        let segments = match &saved.method {
+            Method::Rules(rules) => rules.segments().len(),
+            Method::Rfm(_) => Scoring::segments().len(),
+            Method::Kmeans(clusters) => clusters.len().ok_or("the centroids and the features do not fit together")?,
+        };
+        if segments != saved.segments.len() {
+            return Err("the segments are not those of the model's method");
+        }
+        Ok(Self { segments: saved.segments, method: saved.method })
+    }
+}

@@ -1,0 +1,294 @@
+//! The method `kmeans`: groups of customers who are alike in their numbers, named by what sets them apart.
+
+mod lloyd;
+mod traits;
+
+use std::collections::BTreeMap;
+
+use arrow_array::{Array, Float64Array};
+use serde::{Deserialize, Serialize};
+
+use self::lloyd::Points;
+use crate::config::campaign::Segmentation;
+use crate::domain::{
+    attribute::Attributes,
+    customer::{Column, Shard},
+    digest::Digest,
+    problem::Problem,
+    segment::{Labels, Segment},
+};
+
+/// Customers whom the clusters are fitted to: all, or this many with the smallest SHA-256 of their id, which is a
+/// random choice that depends neither on the file's order nor on its shards.
+const SAMPLE: usize = 20_000;
+
+/// Of these, as many as the exact silhouette (quadratic in them) is computed for.
+const SILHOUETTE_SAMPLE: usize = 2_000;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fitter {
+    features: Vec<String>,
+    min_clusters: usize,
+    max_clusters: usize,
+}
+
+/// Merging is exact in any order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Profile {
+    /// The features' values, NaN where missing; at most [`SAMPLE`].
+    sample: BTreeMap<Digest, Vec<f64>>,
+    /// Features with a value below zero, of all customers.
+    negative: Vec<bool>,
+}
+
+/// Scaled features, and the centres of the clusters among them, the largest cluster first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clusters {
+    features: Vec<Feature>,
+    /// Features with only one value in the sample: they tell nobody apart.
+    constant: Vec<String>,
+    centroids: Vec<Vec<f64>>,
+    /// Customers of the sample in each cluster.
+    sizes: Vec<usize>,
+    /// Mean silhouette for each number of clusters tried.
+    silhouettes: BTreeMap<usize, f64>,
+}
+
+/// An attribute and how it is scaled: logarithm of one plus the value or not, then mean 0 and standard deviation 1
+/// over the sample.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Feature {
+    attribute: String,
+    /// So unless there are negative values: most such numbers are skewed.
+    logarithmic: bool,
+    mean: f64,
+    deviation: f64,
+}
+
+impl Fitter {
+    pub fn new(segmentation: &Segmentation, attributes: &Attributes) -> Result<Self, Vec<Problem>> {
+        let numeric = attributes.iter().filter(|attribute| attribute.kind.is_numeric());
+        let features = if segmentation.features.is_empty() {
+            numeric.map(|attribute| attribute.name.clone()).collect()
+        } else {
+            segmentation.features.clone()
+        };
+        let twice = (1..features.len()).filter(|index| features[..*index].contains(&features[*index]));
+        let problems: Vec<_> = twice
+            .map(|index| {
+                Problem::new(format!("`{}` is named twice, and would count twice", features[index]), "name it once")
+                    .at_field(format!("segmentation.features[{index}]"))
+            })
+            .collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let Segmentation { min_clusters, max_clusters, .. } = *segmentation;
+        Ok(Self { features, min_clusters, max_clusters })
+    }
+
+    pub fn profile(&self, shard: &Shard) -> Profile {
+        let columns: Vec<_> = self.features.iter().map(|attribute| numbers(shard, attribute)).collect();
+        let mut sample = BTreeMap::new();
+        for (row, id) in shard.customer_ids().iter().enumerate() {
+            let digest = Digest::of(id.unwrap_or(""));
+            let is_full = sample.len() >= SAMPLE;
+            if is_full && sample.last_key_value().is_some_and(|(largest, _)| digest > *largest) {
+                continue;
+            }
+            let values = columns.iter().map(|column| column.and_then(|column| value(column, row)).unwrap_or(f64::NAN));
+            sample.insert(digest, values.collect());
+            if is_full {
+                sample.pop_last();
+            }
+        }
+        let has_negative = |column: &Option<&Float64Array>| {
+            column.is_some_and(|column| column.iter().flatten().any(|value| value < 0.0))
+        };
+        Profile { sample, negative: columns.iter().map(has_negative).collect() }
+    }
+
+    pub fn fit(&self, profile: &Profile) -> Clusters {
+        let (features, constant) = self.features(profile);
+        let customers = profile.sample.len();
+        let mut clusters = Clusters {
+            centroids: vec![vec![0.0; features.len()]],
+            sizes: vec![customers],
+            silhouettes: BTreeMap::new(),
+            constant,
+            features: features.iter().map(|(_, feature)| feature.clone()).collect(),
+        };
+        if features.is_empty() {
+            return clusters;
+        }
+        let coordinates = profile
+            .sample
+            .values()
+            .flat_map(|values| features.iter().map(|(index, feature)| feature.scaled(values[*index])))
+            .collect();
+        let points = Points::new(features.len(), coordinates);
+        let most = points.distinct(self.max_clusters);
+        let judged = points.first(SILHOUETTE_SAMPLE);
+        let mut best: Option<(f64, lloyd::Clustering)> = None;
+        for count in self.min_clusters.min(most)..=most {
+            let clustering = lloyd::cluster(&points, count);
+            let judged_labels = &clustering.labels[..judged.len()];
+            let Some(silhouette) = lloyd::silhouette(&judged, judged_labels) else { continue };
+            clusters.silhouettes.insert(count, silhouette);
+            if best.as_ref().is_none_or(|(highest, _)| silhouette > *highest) {
+                best = Some((silhouette, clustering));
+            }
+        }
+        if let Some((_, clustering)) = best {
+            let mut sizes = vec![0_usize; clustering.centroids.len()];
+            clustering.labels.iter().for_each(|label| sizes[*label] += 1);
+            let mut ordered: Vec<(usize, Vec<f64>)> =
+                sizes.into_iter().zip(clustering.centroids.iter().map(<[f64]>::to_vec)).collect();
+            ordered.sort_by(|(size, centroid), (other_size, other)| {
+                other_size.cmp(size).then_with(|| centroid.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal))
+            });
+            (clusters.sizes, clusters.centroids) = ordered.into_iter().unzip();
+        }
+        clusters
+    }
+
+    /// The features to use, with their index among all, and those with one value only.
+    fn features(&self, profile: &Profile) -> (Vec<(usize, Feature)>, Vec<String>) {
+        let mut used = Vec::new();
+        let mut constant = Vec::new();
+        for (index, attribute) in self.features.iter().enumerate() {
+            let logarithmic = !profile.negative.get(index).copied().unwrap_or(false);
+            let transformed = |value: f64| if logarithmic { value.ln_1p() } else { value };
+            let values: Vec<f64> = profile
+                .sample
+                .values()
+                .map(|values| values[index])
+                .filter(|value| !value.is_nan())
+                .map(transformed)
+                .collect();
+            let count = values.len() as f64;
+            let mean = values.iter().sum::<f64>() / count;
+            let variance = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count;
+            // Equal values can differ from their computed mean in the last digit.
+            let differ = values.iter().any(|value| *value != values[0]);
+            if differ && variance.is_normal() {
+                let feature = Feature { attribute: attribute.clone(), logarithmic, mean, deviation: variance.sqrt() };
+                used.push((index, feature));
+            } else {
+                constant.push(attribute.clone());
+            }
+        }
+        (used, constant)
+    }
+}
+
+impl Profile {
+    pub fn merge(mut self, other: Self) -> Self {
+        self.sample.extend(other.sample);
+        while self.sample.len() > SAMPLE {
+            self.sample.pop_last();
+        }
+        if self.negative.is_empty() {
+            self.negative = other.negative;
+        } else {
+            self.negative.iter_mut().zip(other.negative).for_each(|(any, other)| *any |= other);
+        }
+        self
+    }
+}
+
+impl Feature {
+    /// A missing value becomes the mean. A value below zero where the sample had none counts as zero.
+    fn scaled(&self, value: f64) -> f64 {
+        if value.is_nan() {
+            return 0.0;
+        }
+        let transformed = if self.logarithmic { value.max(0.0).ln_1p() } else { value };
+        (transformed - self.mean) / self.deviation
+    }
+
+    fn unscaled(&self, scaled: f64) -> f64 {
+        let transformed = self.mean + self.deviation * scaled;
+        if self.logarithmic { transformed.exp_m1() } else { transformed }
+    }
+}
+
+impl Clusters {
+    pub fn segments(&self) -> Vec<Segment> {
+        traits::segments(&self.features, &self.centroids)
+    }
+
+    /// `segments` are those of [`Clusters::segments`], as the model holds them.
+    pub fn label(&self, shard: &Shard, segments: &[Segment]) -> Labels {
+        let mut labels = Labels {
+            segments: Vec::with_capacity(shard.len()),
+            reason_of: Vec::with_capacity(shard.len()),
+            reasons: Vec::new(),
+        };
+        if self.features.is_empty() {
+            labels.segments = vec![0; shard.len()];
+            labels.reason_of = vec![0; shard.len()];
+            labels.reasons = vec!["no attribute tells the customers apart".to_owned()];
+            return labels;
+        }
+        let centroids = Points::new(self.features.len(), self.centroids.concat());
+        let columns: Vec<_> = self.features.iter().map(|feature| numbers(shard, &feature.attribute)).collect();
+        // By cluster and missing features; equal reasons are written once.
+        let mut known_reasons: BTreeMap<(usize, Vec<usize>), u32> = BTreeMap::new();
+        let mut point = vec![0.0; self.features.len()];
+        for row in 0..shard.len() {
+            let mut missing = Vec::new();
+            for (index, (feature, column)) in self.features.iter().zip(&columns).enumerate() {
+                match column.and_then(|column| value(column, row)) {
+                    Some(value) => point[index] = feature.scaled(value),
+                    None => {
+                        point[index] = feature.scaled(f64::NAN);
+                        missing.push(index);
+                    }
+                }
+            }
+            let (cluster, _) = centroids.nearest(&point);
+            let key = (cluster, missing);
+            let reason = match known_reasons.get(&key) {
+                Some(reason) => *reason,
+                None => {
+                    let reason = u32::try_from(labels.reasons.len()).expect("a shard has fewer than 2^32 customers");
+                    labels.reasons.push(self.reason(&segments[cluster], &key.1));
+                    known_reasons.insert(key, reason);
+                    reason
+                }
+            };
+            labels.segments.push(u16::try_from(cluster).expect("there are at most 20 clusters"));
+            labels.reason_of.push(reason);
+        }
+        labels
+    }
+
+    fn reason(&self, segment: &Segment, missing: &[usize]) -> String {
+        let mut reason = format!("most like the group \"{}\"", segment.name);
+        if !missing.is_empty() {
+            let names: Vec<_> = missing.iter().map(|index| self.features[*index].attribute.as_str()).collect();
+            reason.push_str(&format!("; {} not known, so the average was assumed", names.join(", ")));
+        }
+        reason
+    }
+
+    /// `None` for what no fit makes: centroids of other dimensions than the features, or none at all.
+    pub fn len(&self) -> Option<usize> {
+        let fits = self.centroids.iter().all(|centroid| centroid.len() == self.features.len());
+        (fits && (1..=usize::from(u16::MAX)).contains(&self.centroids.len())).then_some(self.centroids.len())
+    }
+}
+
+fn numbers<'a>(shard: &'a Shard, attribute: &str) -> Option<&'a Float64Array> {
+    match shard.column(attribute) {
+        Some(Column::Number(column)) => Some(column),
+        _ => None,
+    }
+}
+
+fn value(column: &Float64Array, row: usize) -> Option<f64> {
+    column.is_valid(row).then(|| column.value(row))
+}
