@@ -47,9 +47,10 @@ pub(super) struct Page {
 struct FrontMatter {
     kind: MetadataBlockKind,
     text: String,
-    /// Of the source: where `text` starts, 1-based.
-    first_line: u64,
 }
+
+/// Where the text of front matter starts in its file, 1-based: after the opening `---` or `+++`.
+const FIRST_LINE: u64 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
@@ -67,23 +68,32 @@ impl Page {
         let mut page = Self::default();
         let mut chars = 0;
         let mut open: Option<(Block, String)> = None;
-        let mut front_matter = None;
-        // Inside: an image's description, a code block, an HTML block.
+        let mut in_front_matter = false;
+        // How deep inside what is not said to the reader: images (their descriptions), struck-out words, code, HTML,
+        // a metadata block that is not the first.
         let mut hidden = 0_usize;
         for (event, range) in Parser::new_ext(source, options).into_offset_iter() {
             match event {
-                Event::Start(Tag::MetadataBlock(kind)) if range.start == 0 => front_matter = Some(kind),
-                Event::End(TagEnd::MetadataBlock(_)) => front_matter = None,
-                Event::Text(text) if front_matter.is_some() => {
-                    let kind = front_matter.unwrap_or(MetadataBlockKind::YamlStyle);
-                    let matter =
-                        page.front_matter.get_or_insert(FrontMatter { kind, text: String::new(), first_line: 2 });
-                    matter.text.push_str(&text);
+                Event::Start(Tag::MetadataBlock(kind)) if range.start == 0 => {
+                    page.front_matter = Some(FrontMatter { kind, text: String::new() });
+                    in_front_matter = true;
                 }
-                Event::Start(Tag::Image { .. } | Tag::CodeBlock(_) | Tag::HtmlBlock | Tag::MetadataBlock(_)) => {
-                    hidden += 1;
+                Event::End(TagEnd::MetadataBlock(_)) if in_front_matter => in_front_matter = false,
+                Event::Text(text) if in_front_matter => {
+                    if let Some(matter) = &mut page.front_matter {
+                        matter.text.push_str(&text);
+                    }
                 }
-                Event::End(TagEnd::Image | TagEnd::CodeBlock | TagEnd::HtmlBlock) => hidden = hidden.saturating_sub(1),
+                Event::Start(
+                    Tag::Image { .. } | Tag::Strikethrough | Tag::CodeBlock(_) | Tag::HtmlBlock | Tag::MetadataBlock(_),
+                ) => hidden += 1,
+                Event::End(
+                    TagEnd::Image
+                    | TagEnd::Strikethrough
+                    | TagEnd::CodeBlock
+                    | TagEnd::HtmlBlock
+                    | TagEnd::MetadataBlock(_),
+                ) => hidden = hidden.saturating_sub(1),
                 _ if hidden > 0 => {}
                 Event::Start(tag) => {
                     let Some(block) = block_of(&tag) else { continue };
@@ -159,7 +169,7 @@ impl FrontMatter {
             "the front matter knows id, title, category, status, approved_on, valid_from, valid_until, audience, locales, \
              channels, keywords, products, headlines, offer (code, amount, start, end, eligible) and source_url",
         );
-        problem.line = line.map(|line| line as u64 + self.first_line - 1);
+        problem.line = line.map(|line| line as u64 + FIRST_LINE - 1);
         problem.field = line.and_then(|line| self.text.lines().nth(line - 1)).and_then(key_of).map(str::to_owned);
         Err(problem)
     }
@@ -167,7 +177,7 @@ impl FrontMatter {
     fn line_of(&self, field: &str) -> Option<u64> {
         let key = field.rsplit('.').next();
         let index = self.text.lines().position(|line| key_of(line) == key)?;
-        Some(index as u64 + self.first_line)
+        Some(index as u64 + FIRST_LINE)
     }
 }
 
@@ -223,7 +233,7 @@ mod tests {
         approved_on = 2026-10-01\nlocales = [\"en\"]\n[offer]\ncode = \"GLOW\"\namount = \"15%\"\n\
         start = 2026-11-01\nend = \"2026-11-30\"\n+++\n";
     const BODY: &str = "# Lamp\n\nThe lamp is **small**\nand [bright](https://example.com).\n\n![a lamp](x.png)\n\n\
-        - It folds.\n- It bends.\n  - A nested item.\n\n```\ncode\n```\n\n## More\n\n1. A loose item.\n\n   \
+        - ~~It rolls.~~ It folds.\n- It bends.\n  - A nested item.\n\n```\ncode\n```\n\n## More\n\n1. A loose item.\n\n   \
         Its second paragraph costs \u{20ac}5.\n\n| a | b |\n|---|---|\n| c | d |\n";
 
     #[test]
