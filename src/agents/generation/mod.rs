@@ -1,5 +1,10 @@
 //! Generation: writes message variants in which every claim cites a passage.
 
+pub mod composer;
+mod layout;
+mod phrases;
+mod sentences;
+
 use async_trait::async_trait;
 use jiff::civil::Date;
 

@@ -1,10 +1,19 @@
 //! The content folder: documents and their passages.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    path::{Path, PathBuf},
+};
 
+use jiff::civil::Date;
+
+use super::{json, markdown};
 use crate::domain::{
-    content::{Document, Passage},
-    id::PassageId,
+    content::{Approval, Document, Passage},
+    digest::Digest,
+    id::{DocumentId, PassageId},
+    problem::Problem,
 };
 
 /// All documents of a campaign, usable or not, with their passages by id.
@@ -29,6 +38,58 @@ impl Library {
         Self { documents, passages }
     }
 
+    /// Reads every `.md`, `.json` and `.jsonl` file under `folder`; other files and hidden ones are left alone.
+    /// Every defect of every file is reported.
+    pub fn load(folder: &Path) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let files = files_under(folder).map_err(|(path, error)| {
+            vec![
+                Problem::new(
+                    format!("the content folder cannot be read: {error}"),
+                    "name a readable folder under `[content] path` or with `--content DIR`",
+                )
+                .in_file(path),
+            ]
+        })?;
+        let mut documents: BTreeMap<DocumentId, (PathBuf, Document)> = BTreeMap::new();
+        for path in files {
+            for document in read_file(&path) {
+                match document {
+                    Err(problem) => problems.push(problem),
+                    Ok(document) => {
+                        if let Some((first, _)) = documents.get(&document.id) {
+                            problems.push(
+                                Problem::new(
+                                    format!("the document id `{}` is taken by {}", document.id, first.display()),
+                                    "give every document its own id",
+                                )
+                                .in_file(&path)
+                                .at_field("id"),
+                            );
+                            continue;
+                        }
+                        documents.insert(document.id.clone(), (path.clone(), document));
+                    }
+                }
+            }
+        }
+        if documents.is_empty() && problems.is_empty() {
+            problems.push(
+                Problem::new(
+                    "there is no document in the content folder",
+                    "put approved content there: Markdown with front matter (.md), JSON (.json) or JSON Lines (.jsonl)",
+                )
+                .in_file(folder),
+            );
+        }
+        if problems.is_empty() {
+            Ok(Self::new(documents.into_values().map(|(_, document)| document).collect()))
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// In the order of their ids.
     pub fn documents(&self) -> &[Document] {
         &self.documents
     }
@@ -37,5 +98,170 @@ impl Library {
         let (document, passage) = *self.passages.get(id)?;
         let document = &self.documents[document];
         Some((document, &document.passages[passage]))
+    }
+
+    /// What may be cited on `date`.
+    pub fn usable(&self, date: Date) -> impl Iterator<Item = &Document> {
+        self.documents.iter().filter(move |document| document.is_usable_on(date))
+    }
+
+    /// What may not, and why, in words.
+    pub fn unusable(&self, date: Date) -> impl Iterator<Item = (&Document, Vec<String>)> {
+        self.documents
+            .iter()
+            .map(move |document| (document, obstacles(document, date)))
+            .filter(|(_, obstacles)| !obstacles.is_empty())
+    }
+
+    /// Changes when the bytes of any document's file do.
+    pub fn digest(&self) -> Digest {
+        let lines: String =
+            self.documents.iter().map(|document| format!("{} {}\n", document.id, document.digest)).collect();
+        Digest::of(lines)
+    }
+}
+
+/// Everything that keeps a document from being used on `date`; empty exactly where [`Document::is_usable_on`] holds.
+pub fn obstacles(document: &Document, date: Date) -> Vec<String> {
+    let mut found = Vec::new();
+    match (document.approval, document.approved_on) {
+        (Approval::Draft, _) => found.push("it is a draft".to_owned()),
+        (Approval::Withdrawn, _) => found.push("it was withdrawn".to_owned()),
+        (Approval::Approved, None) => found.push("it does not say when it was approved".to_owned()),
+        (Approval::Approved, Some(approved)) if approved > date => {
+            found.push(format!("its approval is dated {approved}, after {date}"));
+        }
+        (Approval::Approved, Some(_)) => {}
+    }
+    if let Some(from) = document.validity.from.filter(|from| date < *from) {
+        found.push(format!("it is valid from {from}"));
+    }
+    if let Some(until) = document.validity.until.filter(|until| *until < date) {
+        found.push(format!("it was valid until {until}"));
+    }
+    if let Some(offer) = &document.offer {
+        if date < offer.start {
+            found.push(format!("its offer starts on {}", offer.start));
+        } else if offer.end < date {
+            found.push(format!("its offer ended on {}", offer.end));
+        }
+    }
+    found
+}
+
+/// Sorted. Links to folders are not followed, so a folder cannot contain itself.
+fn files_under(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let failed = |error| (folder.clone(), error);
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            if entry.file_type().map_err(failed)?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_file(path: &Path) -> Vec<Result<Document, Problem>> {
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    let read: fn(&str, &Path, Digest) -> Vec<Result<Document, Problem>> = match extension.to_str() {
+        Some("md") => |source, path, digest| vec![markdown::read(source, path, digest)],
+        Some("json") => json::read,
+        Some("jsonl") => json::read_lines,
+        _ => return Vec::new(),
+    };
+    let unreadable = |message: String, remedy: &str| vec![Err(Problem::new(message, remedy).in_file(path))];
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            return unreadable(format!("the document cannot be read: {error}"), "make it readable or remove it");
+        }
+    };
+    match std::str::from_utf8(&bytes) {
+        Ok(source) => read(source.strip_prefix('\u{feff}').unwrap_or(source), path, Digest::of(&bytes)),
+        Err(_) => unreadable("the document is not UTF-8 text".to_owned(), "save it as UTF-8"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, source) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, source).unwrap();
+        }
+        folder
+    }
+
+    fn approved(body: &str) -> String {
+        format!("---\nstatus: approved\napproved_on: 2026-01-01\n---\n{body}\n")
+    }
+
+    #[test]
+    fn all_formats_in_all_folders_are_read_in_the_order_of_ids() {
+        let folder = folder(&[
+            ("b.md", &approved("B.")),
+            ("deep/er/a.md", &format!("\u{feff}{}", approved("A."))),
+            ("c.json", r#"{"document_id": "d", "content": "D."}"#),
+            ("c.jsonl", r#"{"document_id": "c", "content": "C."}"#),
+            ("picture.png", "\u{1}"),
+            (".hidden.md", "---\nbroken"),
+        ]);
+        let library = Library::load(folder.path()).unwrap();
+        let ids: Vec<_> = library.documents().iter().map(|document| document.id.as_str()).collect();
+        assert_eq!(ids, ["a", "b", "c", "d"]);
+        assert_eq!(library.usable(date(2026, 11, 22)).count(), 2);
+        let (document, passage) = library.passage(&PassageId::new("b#p1").unwrap()).unwrap();
+        assert_eq!((document.id.as_str(), passage.text.as_str()), ("b", "B."));
+    }
+
+    #[test]
+    fn every_defect_of_a_folder_is_reported_at_once() {
+        let folder = folder(&[
+            ("1/same.md", &approved("One.")),
+            ("2/same.md", &approved("Two.")),
+            ("empty.md", ""),
+            ("bad name.md", &approved("Three.")),
+            ("bad.json", "{"),
+        ]);
+        fs::write(folder.path().join("latin.md"), b"caf\xe9").unwrap();
+        let problems = Library::load(folder.path()).unwrap_err();
+        let at: Vec<_> = problems
+            .iter()
+            .map(|p| p.file.as_ref().unwrap().strip_prefix(folder.path()).unwrap().to_str().unwrap())
+            .collect();
+        assert_eq!(at, ["2/same.md", "bad name.md", "bad.json", "empty.md", "latin.md"]);
+        assert!(problems[0].message.contains("1/same.md"));
+    }
+
+    #[test]
+    fn an_absent_folder_and_one_without_documents_are_refused() {
+        let folder = folder(&[("notes.txt", "x")]);
+        assert!(Library::load(folder.path()).unwrap_err()[0].message.contains("no document"));
+        assert!(Library::load(&folder.path().join("absent")).unwrap_err()[0].message.contains("cannot be read"));
+    }
+
+    #[test]
+    fn the_digest_depends_on_the_words_and_not_on_where_they_lie() {
+        let digest = |files: &[(&str, &str)]| Library::load(folder(files).path()).unwrap().digest();
+        let (a, b) = (approved("A."), approved("B."));
+        let first = digest(&[("a.md", &a), ("b.md", &b)]);
+        assert_eq!(first, digest(&[("x/b.md", &b), ("a.md", &a)]));
+        assert_ne!(first, digest(&[("a.md", &b), ("b.md", &a)]));
     }
 }

@@ -1,6 +1,10 @@
 //! Retrieval: finds the approved, in-date passages that fit a segment.
 
+mod document;
+pub mod full_text;
+mod json;
 pub mod library;
+mod markdown;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,127 @@
+//! The composer's own words: a closed bank of phrases per language and tone.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
+};
+
+use serde::Deserialize;
+
+use crate::{
+    config::campaign::{Brand, Campaign},
+    domain::{content::Category, id::Locale, phrases::PhraseBook, problem::Problem, variant::Slots},
+};
+
+/// The tone of the control message.
+pub const NEUTRAL: &str = "neutral";
+
+/// How an arm speaks: its phrases, and the structure of its messages. The file says what each field means.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tone {
+    synonyms: Vec<String>,
+    pub letter: Vec<Category>,
+    pub note: Vec<Category>,
+    pub sentences: usize,
+    pub subjects: Vec<String>,
+    pub greetings: Vec<String>,
+    pub openers: Vec<String>,
+    pub introductions: Vec<String>,
+    pub transitions: HashMap<Category, Vec<String>>,
+    pub calls: Vec<String>,
+    pub closings: Vec<String>,
+}
+
+type Tones = BTreeMap<String, Tone>;
+
+static ENGLISH: LazyLock<Tones> =
+    LazyLock::new(|| toml::from_str(include_str!("phrases/en.toml")).expect("a test reads this very text"));
+
+fn tones(locale: &Locale) -> Option<&'static Tones> {
+    match locale.as_str().split('-').next() {
+        Some("en") => Some(&ENGLISH),
+        _ => None,
+    }
+}
+
+impl Tone {
+    /// By its name or a synonym, in any case.
+    pub fn find(locale: &Locale, name: &str) -> Option<&'static Self> {
+        let name = name.trim().to_lowercase();
+        let tones = tones(locale)?;
+        tones.get(&name).or_else(|| tones.values().find(|tone| tone.synonyms.contains(&name)))
+    }
+
+    fn phrases(&self) -> impl Iterator<Item = &String> {
+        [&self.subjects, &self.greetings, &self.openers, &self.introductions, &self.calls, &self.closings]
+            .into_iter()
+            .chain(self.transitions.values())
+            .flatten()
+    }
+}
+
+/// The phrase as `brand` says it; `None` where the brand's name or a slot is missing, or where the brand bans it.
+pub(super) fn spoken(phrase: &str, brand: &Brand, slots: &Slots) -> Option<String> {
+    if phrase.contains("{brand}") && brand.name.trim().is_empty() {
+        return None;
+    }
+    let has_slots = SLOTS.iter().all(|(name, mark)| !phrase.contains(mark) || slots.contains_key(*name));
+    let phrase = phrase.replace("{brand}", brand.name.trim());
+    (has_slots && !is_banned(&phrase, brand)).then_some(phrase)
+}
+
+/// The slots that phrases know.
+const SLOTS: [(&str, &str); 2] = [("first_name", "{{first_name}}"), ("link", "{{link}}")];
+
+pub(super) fn is_banned(text: &str, brand: &Brand) -> bool {
+    let text = text.to_lowercase();
+    brand.banned.iter().any(|banned| text.contains(&banned.to_lowercase()))
+}
+
+/// Everything that this campaign's messages may say without a citation: the phrases of its tones and of the control
+/// message, and the required texts.
+pub fn phrase_book(campaign: &Campaign) -> PhraseBook {
+    let generation = &campaign.generation;
+    let names = campaign.experiment.arms.iter().map(|arm| arm.tone.as_str()).chain([NEUTRAL]);
+    let spoken = names
+        .flat_map(|name| campaign.campaign.locales.iter().filter_map(move |locale| Tone::find(locale, name)))
+        .flat_map(Tone::phrases)
+        .filter_map(|phrase| spoken(phrase, &generation.brand, &generation.slots));
+    PhraseBook::new(spoken.chain(generation.brand.required.values().cloned()))
+}
+
+/// Whether the composer can speak as this campaign asks.
+pub fn check_tones(campaign: &Campaign) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (index, locale) in campaign.campaign.locales.iter().enumerate() {
+        if tones(locale).is_none() {
+            problems.push(
+                Problem::new(
+                    format!("the embedded composer has no phrases for `{locale}`"),
+                    "it writes English: name locales such as `en` or `en-GB`",
+                )
+                .at_field(format!("campaign.locales[{index}]")),
+            );
+        }
+    }
+    for (index, arm) in campaign.experiment.arms.iter().enumerate() {
+        let mut known = campaign.campaign.locales.iter().filter_map(tones);
+        if let Some(tones) = known.find(|tones| !tones.contains_key(&arm.tone.trim().to_lowercase())) {
+            if tones.values().any(|tone| tone.synonyms.contains(&arm.tone.trim().to_lowercase())) {
+                continue;
+            }
+            let names: Vec<&str> = tones.keys().map(String::as_str).collect();
+            problems.push(
+                Problem::new(
+                    format!("the embedded composer has no tone `{}`", arm.tone),
+                    format!(
+                        "use one of {}, or a common synonym such as warm, professional, luxury, fun, brief or urgent",
+                        names.join(", ")
+                    ),
+                )
+                .at_field(format!("experiment.arms[{index}].tone")),
+            );
+        }
+    }
+    problems
+}
