@@ -8,6 +8,7 @@ pub mod digest;
 pub mod experiment;
 pub mod id;
 pub mod money;
+pub mod phrases;
 pub mod problem;
 pub mod segment;
 pub mod share;
