@@ -95,7 +95,7 @@ const NUMBER_WORDS: [&str; 20] = [
     "twenty",
 ];
 
-/// Each with all its spellings. Units of one letter are left out: `m` may be metres, minutes or millions.
+/// Each with all its spellings, ASCII. Units of one letter are left out: `m` may be metres, minutes or millions.
 const UNITS: [(&str, &[&str]); 24] = [
     ("second", &["second", "seconds", "sec", "secs"]),
     ("minute", &["minute", "minutes", "min", "mins"]),
@@ -118,15 +118,15 @@ const UNITS: [(&str, &[&str]); 24] = [
     ("inch", &["inch", "inches"]),
     ("foot", &["foot", "feet"]),
     ("watt", &["watt", "watts"]),
-    ("gb", &["gb", "gigabyte", "gigabytes"]),
+    ("gb", &["GB", "gigabyte", "gigabytes"]),
     ("point", &["point", "points"]),
     ("piece", &["piece", "pieces"]),
 ];
 
 static ENGLISH: LazyLock<Regex> = LazyLock::new(|| {
     let number = r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?";
-    let word = format!("(?i:{})", NUMBER_WORDS.join("|"));
-    let units = UNITS.iter().flat_map(|(_, spellings)| spellings.iter().copied()).collect::<Vec<_>>().join("|");
+    let word = any_capital(NUMBER_WORDS);
+    let units = any_capital(UNITS.iter().flat_map(|(_, spellings)| spellings.iter().copied()));
     let month = "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sep(?:t|tember)?|\
                  Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)";
     let day = r"(?:[0-9]{1,2})(?:st|nd|rd|th)?";
@@ -135,16 +135,25 @@ static ENGLISH: LazyLock<Regex> = LazyLock::new(|| {
         \b(?<iso>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})\b
         | \b(?<day_first>{day})\s+(?:of\s+)?(?<month_second>{month})\b(?:,?\s+(?<year_a>[0-9]{{4}})\b)?
         | \b(?<month_first>{month})\s+(?<day_second>{day})\b(?:,?\s+(?<year_b>[0-9]{{4}})\b)?
-        | \b(?<percent>{number})(?:\s?%|\s?(?i:percent|per\scent)\b)
+        | \b(?<percent>{number})(?:\s?%|\s?[Pp]er\s?cent\b)
         | (?<symbol>US\$|\$|€|£|¥)\s?(?<price>{number})\b
         | \b(?<amount>{number})(?:\s?(?<symbol_after>€|£)|\s?(?<currency>USD|EUR|GBP|dollars?|euros?)\b)
-        | \b(?<count>{number}|{word})[\s-]?(?<unit>(?i:{units}))\b
-        | \b(?<factor>(?i:half|double))\b
+        | \b(?<count>{number}|{word})[\s-]?(?<unit>{units})\b
+        | \b(?<factor>[Hh]alf|[Dd]ouble)\b
         | \b(?<number>{number}|{word})\b
         | {CODE}"
     );
     Regex::new(&pattern).expect("the pattern is made of constants")
 });
+
+/// Any of the words, each with or without a capital at its start.
+fn any_capital<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let pattern = |word: &str| {
+        let (first, rest) = word.split_at(1);
+        format!("[{first}{}]{rest}", first.to_uppercase())
+    };
+    format!("(?:{})", words.into_iter().map(pattern).collect::<Vec<_>>().join("|"))
+}
 
 static AS_WRITTEN: LazyLock<Regex> = LazyLock::new(|| Regex::new(CODE).expect("the pattern is a constant"));
 
@@ -234,7 +243,7 @@ fn number(text: &str) -> Decimal {
 
 fn canonical_unit(unit: &str) -> Option<&'static str> {
     let is_it = |spelling: &&str| spelling.eq_ignore_ascii_case(unit);
-    UNITS.iter().find(|(_, spellings)| spellings.iter().any(|spelling| is_it(&spelling))).map(|(unit, _)| *unit)
+    UNITS.iter().find(|(_, spellings)| spellings.iter().any(is_it)).map(|(unit, _)| *unit)
 }
 
 fn currency(sign: &str) -> &'static str {

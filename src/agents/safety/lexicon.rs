@@ -94,7 +94,7 @@ fn compile(source: &str) -> Result<Compiled, Box<dyn std::error::Error>> {
         for (name, alternatives) in &file.words {
             pattern = pattern.replace(&format!("<{name}>"), &format!("(?:{alternatives})"));
         }
-        format!(r"\b(?:{})\b", pattern.replace(' ', r#"[ ,"'*_]{0,3}"#))
+        format!(r"\b(?:{})\b", pattern.replace(' ', r#"(?:[ ,"'*_]{1,3})"#))
     };
     let mut weights = Vec::new();
     let mut patterns = Vec::new();
