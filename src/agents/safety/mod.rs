@@ -1,8 +1,28 @@
 //! Safety: checks grounding and screens content; whatever is not clearly good is blocked.
+//!
+//! [`Gate::judge`] runs every check of [`checks`] on a draft; one blocking finding blocks it. [`SlotScreen`] does the
+//! same for the values that fill a message's slots. [`Lexicon`] is the harm screen that needs no service.
 
 use async_trait::async_trait;
 
 use crate::{agents::ProviderError, domain::verdict::Severities};
+
+mod canonical;
+mod checks;
+mod fact;
+#[cfg(test)]
+mod fixture;
+mod folded;
+mod gate;
+mod lexicon;
+mod slot_screen;
+
+pub use gate::Gate;
+pub use lexicon::Lexicon;
+pub use slot_screen::{Refusal, SlotScreen};
+
+/// The most characters that a slot's value may have.
+pub const SLOT_MAX_CHARS: usize = 40;
 
 /// Screens a text for the four harm categories.
 #[async_trait]

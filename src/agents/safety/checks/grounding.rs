@@ -1,0 +1,424 @@
+//! Every claim must say what its source says, and the source must be one that may be used.
+//!
+//! A claim is supported if it has the same words ([`Canonical`]) as whole sentences of the cited words, or as clauses
+//! of one between semicolons, and what is left out around them does not take anything back. Any other wording is not
+//! supported, right or wrong: this check knows no paraphrases.
+
+use std::{ops::Range, sync::LazyLock};
+
+use jiff::civil::Date;
+use regex::Regex;
+
+use crate::{
+    agents::{
+        retrieval::{Hit, library::Library},
+        safety::{
+            canonical::{Canonical, plain, without_stop},
+            fact::{self, Notation},
+        },
+    },
+    domain::{
+        content::{Document, Passage},
+        digest::Digest,
+        id::SegmentName,
+        variant::{Claim, Draft},
+        verdict::{Finding, Rule},
+    },
+};
+
+use super::{
+    byte_range, claimed,
+    coverage::{sentences, trimmed},
+    fields,
+};
+
+/// What may be cited, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources<'a> {
+    pub library: &'a Library,
+    pub allowed: &'a [Hit],
+    pub date: Date,
+    /// `None`: everybody.
+    pub segment: Option<&'a SegmentName>,
+    pub notation: Notation,
+}
+
+pub fn check(draft: &Draft, sources: &Sources<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (field, text) in fields(&draft.message) {
+        let claims = claimed(draft, field, text);
+        let located: Vec<_> = claims.iter().map(|(_, claim)| locate(claim, sources)).collect();
+        for (index, (range, claim)) in claims.iter().enumerate() {
+            let place = match &located[index] {
+                Ok(place) => place,
+                Err(reasons) => {
+                    findings.extend(reasons.iter().map(|(rule, why)| Finding::on_claim(*rule, claim, why)));
+                    continue;
+                }
+            };
+            // The claims next to this one with nothing between, where they have a place of their own.
+            let place_at = |neighbour: Option<usize>| located.get(neighbour?)?.as_ref().ok();
+            let touches =
+                |a: usize, b: usize| text[claims[a].0.end.min(claims[b].0.start)..claims[b].0.start].trim().is_empty();
+            let before = index.checked_sub(1).filter(|before| touches(*before, index));
+            let after = (index + 1 < claims.len() && touches(index, index + 1)).then_some(index + 1);
+            let continues = place_at(before).is_some_and(|before| before.is_followed_by(place));
+            let is_continued = place_at(after).is_some_and(|after| place.is_followed_by(after));
+            debug_assert!(range.start <= range.end);
+            if let Some(why) = place.misleads(continues, is_continued, sources.notation) {
+                findings.push(Finding::on_claim(Rule::NotSupported, claim, why));
+            }
+        }
+    }
+    findings
+}
+
+/// Where the words of a claim stand.
+struct Place<'a> {
+    document: &'a Document,
+    /// Position of the passage in the document.
+    passage: usize,
+    text: &'a str,
+    clauses: Vec<Clause>,
+    /// The clauses that the claim is.
+    is: Range<usize>,
+}
+
+/// A sentence, or a part of one between semicolons.
+#[derive(Debug, Clone)]
+struct Clause {
+    bytes: Range<usize>,
+    /// Number of its sentence in the passage.
+    sentence: usize,
+}
+
+type Reasons = Vec<(Rule, String)>;
+
+fn locate<'a>(claim: &Claim, sources: &Sources<'a>) -> Result<Place<'a>, Reasons> {
+    let citation = &claim.citation;
+    let Some((document, passage)) = sources.library.passage(&citation.passage) else {
+        return Err(vec![(Rule::SourceNotUsable, "there is no such passage".to_owned())]);
+    };
+    let unusable = why_unusable(claim, document, passage, sources);
+    if !unusable.is_empty() {
+        return Err(unusable.into_iter().map(|why| (Rule::SourceNotUsable, why)).collect());
+    }
+    let quote = byte_range(&passage.text, citation.start, citation.end)
+        .filter(|range| !range.is_empty() && passage.text[range.clone()] == citation.quote)
+        .ok_or_else(|| vec![(Rule::QuoteMismatch, "the passage does not hold this quote at its span".to_owned())])?;
+    let not_supported = |why: &str| vec![(Rule::NotSupported, why.to_owned())];
+    let clauses = clauses(&passage.text);
+    let said = Canonical::new(&claim.text, sources.notation);
+    if said.is_empty() {
+        return Err(not_supported("the claim has no words"));
+    }
+    let is = runs_within(&clauses, &passage.text, &quote)
+        .find(|run| Canonical::new(&passage.text[bytes(&clauses, run)], sources.notation) == said)
+        .ok_or_else(|| not_supported("the cited words do not hold this as whole sentences"))?;
+    let position = document.passages.iter().position(|other| other.id == passage.id);
+    let position = position.ok_or_else(|| not_supported("the passage is not in its document"))?;
+    Ok(Place { document, passage: position, text: &passage.text, clauses, is })
+}
+
+fn why_unusable(claim: &Claim, document: &Document, passage: &Passage, sources: &Sources<'_>) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if !document.is_usable_on(sources.date) {
+        reasons.push(format!("the document is not approved and valid on {}", sources.date));
+    }
+    if !sources.allowed.iter().any(|hit| hit.passage == passage.id) {
+        reasons.push("the passage is not among those retrieved for this cell".to_owned());
+    }
+    if claim.citation.version != passage.version || Digest::of(&passage.text) != passage.version {
+        reasons.push("the passage has been changed since it was read".to_owned());
+    }
+    let eligible = document.offer.as_ref().map(|offer| offer.eligible.as_slice()).unwrap_or_default();
+    let is_eligible =
+        |segment: &SegmentName| eligible.iter().any(|name| name.to_lowercase() == segment.as_str().to_lowercase());
+    if !eligible.is_empty() && !sources.segment.is_some_and(is_eligible) {
+        reasons.push("the offer is not for everybody in this cell".to_owned());
+    }
+    reasons
+}
+
+fn clauses(text: &str) -> Vec<Clause> {
+    let mut clauses = Vec::new();
+    for (sentence, range) in sentences(text, 0).into_iter().enumerate() {
+        let mut start = range.start;
+        for part in text[range.clone()].split_inclusive(';') {
+            let bytes = trimmed(text, start..start + part.len());
+            start += part.len();
+            if !bytes.is_empty() {
+                clauses.push(Clause { bytes, sentence });
+            }
+        }
+    }
+    clauses
+}
+
+fn bytes(clauses: &[Clause], run: &Range<usize>) -> Range<usize> {
+    clauses[run.start].bytes.start..clauses[run.end - 1].bytes.end
+}
+
+/// The runs of whole clauses that lie in the quote; a final stop may be left out of it.
+fn runs_within<'a>(
+    clauses: &'a [Clause],
+    text: &'a str,
+    quote: &Range<usize>,
+) -> impl Iterator<Item = Range<usize>> + 'a {
+    let quote = quote.clone();
+    let fits = move |run: &Range<usize>| {
+        let bytes = bytes(clauses, run);
+        quote.start <= bytes.start && bytes.start + without_stop(&text[bytes.clone()]).len() <= quote.end
+    };
+    (0..clauses.len()).flat_map(move |start| (start + 1..=clauses.len()).map(move |end| start..end)).filter(fits)
+}
+
+impl Place<'_> {
+    fn is_followed_by(&self, next: &Place<'_>) -> bool {
+        self.document.id == next.document.id
+            && if self.passage == next.passage {
+                self.is.end == next.is.start
+            } else {
+                self.passage + 1 == next.passage && self.is.end == self.clauses.len() && next.is.start == 0
+            }
+    }
+
+    /// Why the claim, true to the letter, may not say what its source says: because of what stands around it there.
+    ///
+    /// `continues`: the claim before is what stands before it in the source; `is_continued`: likewise after.
+    fn misleads(&self, continues: bool, is_continued: bool, notation: Notation) -> Option<&'static str> {
+        let words = |index: usize| plain(&self.text[self.clauses[index].bytes.clone()]);
+        let (first, last) = (self.is.start, self.is.end - 1);
+        let is_part = self.is != (0..self.clauses.len());
+        // What follows knows English words only; elsewhere only whole passages are beyond doubt.
+        if notation != Notation::English {
+            return is_part.then_some("only whole passages can be judged in this language");
+        }
+        let in_same_sentence = |index: usize, edge: usize| self.clauses[index].sentence == self.clauses[edge].sentence;
+        let opening = words(first);
+        if REFERS_BACK.is_match(&opening) && !continues {
+            return Some("what the claim refers back to is missing before it");
+        }
+        if let Some(previous) = first.checked_sub(1).filter(|_| !continues) {
+            let text = words(previous);
+            if in_same_sentence(previous, first) {
+                if narrows(&text) {
+                    return Some("the other half of the sentence narrows the claim down");
+                }
+            } else if text.ends_with(':') || is_restricting_fragment(&text) {
+                return Some("the words before it narrow the claim down");
+            }
+        } else if first == 0 && !continues && self.has_lead_in() {
+            return Some("the passage completes a sentence that begins before it");
+        }
+        if !is_continued && last + 1 < self.clauses.len() {
+            let text = words(last + 1);
+            if in_same_sentence(last + 1, last) {
+                if narrows(&text) {
+                    return Some("the other half of the sentence narrows the claim down");
+                }
+            } else if RESTRICTING_OPENING.is_match(&text) || (REFERS_BACK.is_match(&text) && restricts(&text)) {
+                return Some("the next sentence of the source narrows the claim down");
+            }
+        }
+        None
+    }
+
+    /// Whether the passage is an item of a list that a line ending in a colon introduces.
+    fn has_lead_in(&self) -> bool {
+        let ends_with = |passage: &Passage, ends: &[char]| passage.text.trim_end().ends_with(ends);
+        if ends_with(&self.document.passages[self.passage], &[':']) {
+            return true;
+        }
+        let before = self.document.passages[..self.passage].iter().rev();
+        before.take_while(|passage| !ends_with(passage, &['.', '!', '?'])).any(|passage| ends_with(passage, &[':']))
+    }
+}
+
+fn narrows(text: &str) -> bool {
+    restricts(text) || MAY_NARROW.is_match(text) || !fact::find(text, Notation::English).is_empty()
+}
+
+fn restricts(text: &str) -> bool {
+    RESTRICTING.is_match(text)
+}
+
+/// `Members only.`, `Not in stores.`: no statement of its own, so it bears on its neighbours.
+fn is_restricting_fragment(text: &str) -> bool {
+    text.split_whitespace().count() <= 4 && narrows(text)
+}
+
+fn words_pattern(words: &str) -> Regex {
+    Regex::new(&format!(r"(?i)\b(?:{words})\b")).expect("the pattern is made of constants")
+}
+
+/// Words that take something back wherever they stand.
+static RESTRICTING: LazyLock<Regex> = LazyLock::new(|| {
+    words_pattern(
+        "only|unless|except\\w*|exclu\\w+|not|\\w+n't|no|never|neither|nor|without|until|till|over|under|above|below|\
+         minimum|maximum|limit\\w*|subject|must|valid|invalid|eligible|members?|appl(?:y|ies)|requir\\w+|selected|\
+         participating|up to|at (?:least|most)|ends?|expires?|if|however|but|provided|providing|terms|conditions",
+    )
+});
+
+/// Words that can narrow down the other half of a sentence but mean little in a sentence of their own.
+static MAY_NARROW: LazyLock<Regex> = LazyLock::new(|| {
+    words_pattern(
+        "for|from|when|where|while|once|after|before|between|than|may|might|can|could|some|certain|per|new|existing|\
+         first|within|during|although|though|needs?|more|most|less|least|instead|otherwise|depending|according",
+    )
+});
+
+static REFERS_BACK: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)^\W*(?:it|its|this|that|these|those|they|their|them|both|he|she|his|her|such|so|also|then)\b")
+        .expect("the pattern is a constant")
+});
+
+static RESTRICTING_OPENING: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?ix)^\W*(?:only|except\w*|exclu\w+|not|never|unless|however|but|if|provided|valid|limit\w*|subject\ to|minimum|
+        maximum|while|until|terms|conditions|applies|available\ (?:only|to|in|until|from)|for\ \w+\ only|offer\ (?:valid|ends))\b",
+    )
+    .expect("the pattern is a constant")
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        agents::safety::fixture,
+        domain::{
+            id::PassageId,
+            variant::{Citation, Field, Message, Span, Usage},
+        },
+    };
+
+    /// The rules that a message of these claims breaks, each claim citing (passage index, quote).
+    fn rules(passages: &[&str], claims: &[(&str, usize, &str)]) -> Vec<Rule> {
+        let document = fixture::document("kettle", passages);
+        let allowed: Vec<_> = document.passages.iter().map(|p| Hit { passage: p.id.clone(), score: 1.0 }).collect();
+        let mut body = String::new();
+        let cite = |&(text, passage, quote): &(&str, usize, &str)| {
+            let start = body.chars().count();
+            body.push_str(text);
+            let span = Span { field: Field::Body, start, end: start + text.chars().count() };
+            body.push(' ');
+            let source = &document.passages[passage];
+            let at = source.text[..source.text.find(quote).unwrap()].chars().count();
+            let citation = Citation {
+                passage: source.id.clone(),
+                version: source.version,
+                start: at,
+                end: at + quote.chars().count(),
+                quote: quote.to_owned(),
+            };
+            Claim { span, text: text.to_owned(), citation }
+        };
+        let claims = claims.iter().map(cite).collect();
+        let draft = Draft { message: Message { subject: None, body }, claims, usage: Usage::default() };
+        let library = Library::new(vec![document.clone()]);
+        let sources = Sources {
+            library: &library,
+            allowed: &allowed,
+            date: fixture::DATE,
+            segment: None,
+            notation: Notation::English,
+        };
+        check(&draft, &sources).into_iter().map(|finding| finding.rule).collect()
+    }
+
+    fn is_supported(passage: &str, claim: &str, quote: &str) -> bool {
+        rules(&[passage], &[(claim, 0, quote)]).is_empty()
+    }
+
+    #[test]
+    fn whole_sentences_and_clauses_are_supported_with_or_without_their_stop() {
+        let passage = "The jug is steel. Delivery is free; the box is recycled. The lid locks with a click.";
+        for claim in [
+            passage,
+            "The jug is steel.",
+            "The jug is steel",
+            "Delivery is free; the box is recycled.",
+            "Delivery is free.",
+            "The box is recycled",
+            "The jug is steel. Delivery is free; the box is recycled.",
+        ] {
+            assert!(is_supported(passage, claim, passage), "{claim}");
+        }
+        assert!(is_supported(passage, "The jug is steel", "The jug is steel"));
+        assert!(is_supported(passage, "The jug is steel.", "The jug is steel"));
+    }
+
+    #[test]
+    fn a_cut_that_drops_a_restriction_is_not_supported() {
+        for (passage, claim) in [
+            ("Free delivery over $50.", "Free delivery"),
+            ("Delivery is free if you order twice.", "Delivery is free"),
+            ("Members of the club get 15% off.", "get 15% off."),
+            ("Delivery is not free.", "free."),
+            ("Delivery is free; orders must exceed $50.", "Delivery is free."),
+            ("Delivery is free; members of the club only.", "Delivery is free."),
+            ("For members of the club; delivery is free.", "Delivery is free."),
+            ("Delivery is free. This applies to orders over $50.", "Delivery is free."),
+            ("Delivery is free. Only in May.", "Delivery is free."),
+            ("Members only. Delivery is free.", "Delivery is free."),
+            ("For members:\nDelivery is free.", "Delivery is free."),
+            ("The mug is blue. It is safe in the oven.", "It is safe in the oven."),
+        ] {
+            assert!(
+                !is_supported(passage, claim, claim.trim_end_matches('.').trim_start_matches("D")),
+                "{claim} < {passage}"
+            );
+            assert!(!is_supported(passage, claim, passage), "{claim} < {passage}");
+        }
+    }
+
+    #[test]
+    fn what_refers_back_may_follow_what_it_refers_to_and_nothing_else() {
+        let passages = ["The mug is blue. It is safe in the oven.", "It stacks."];
+        let (mug, oven, stacks) = ("The mug is blue.", "It is safe in the oven.", "It stacks.");
+        assert_eq!(rules(&passages, &[(mug, 0, mug), (oven, 0, oven), (stacks, 1, stacks)]), []);
+        assert_eq!(rules(&passages, &[(mug, 0, mug), (stacks, 1, stacks)]), [Rule::NotSupported]);
+        assert_eq!(rules(&passages, &[(oven, 0, oven), (mug, 0, mug)]), [Rule::NotSupported]);
+    }
+
+    #[test]
+    fn a_restriction_that_follows_in_the_message_is_not_dropped() {
+        let passage = "Delivery is free. This applies to orders over $50.";
+        let (first, second) = passage.split_at(18);
+        assert_eq!(rules(&[passage], &[(first.trim(), 0, first.trim()), (second, 0, second)]), []);
+    }
+
+    #[test]
+    fn an_item_is_not_supported_without_the_line_that_introduces_its_list() {
+        let passages = ["The warranty does not cover:", "Broken glass", "Normal wear"];
+        assert_eq!(rules(&passages, &[("Normal wear", 2, "Normal wear")]), [Rule::NotSupported]);
+        assert_eq!(rules(&["The set:", "A jug.", "A lid."], &[("A jug.", 1, "A jug.")]), [Rule::NotSupported]);
+    }
+
+    #[test]
+    fn a_citation_of_nothing_is_not_usable() {
+        let claim = |passage: &str| Claim {
+            span: Span { field: Field::Body, start: 0, end: 1 },
+            text: "x".to_owned(),
+            citation: Citation {
+                passage: PassageId::new(passage).unwrap(),
+                version: Digest::of("x"),
+                start: 0,
+                end: usize::MAX,
+                quote: "x".to_owned(),
+            },
+        };
+        let message = Message { subject: None, body: "x".to_owned() };
+        let draft = Draft { message, claims: vec![claim("nowhere#p1")], usage: Usage::default() };
+        let library = Library::new(Vec::new());
+        let sources = Sources {
+            library: &library,
+            allowed: &[],
+            date: fixture::DATE,
+            segment: None,
+            notation: Notation::English,
+        };
+        assert_eq!(check(&draft, &sources)[0].rule, Rule::SourceNotUsable);
+    }
+}
