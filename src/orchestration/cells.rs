@@ -2,13 +2,12 @@
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::civil::Date;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     Error,
     agents::{
         generation::{Brief, Source, Writer},
-        retrieval::{Hit, Query, Retriever, library::Library},
+        retrieval::{Hit, Query, Retrieved, Retriever, library::Library},
         safety::{Gate, HarmScreen},
     },
     config::Campaign,
@@ -27,17 +26,6 @@ use crate::{
 
 /// Provider calls under way at once.
 const CONCURRENCY: usize = 16;
-
-/// `passages.json`: what retrieval gave for one segment (`None`: everybody, for the control message), channel and
-/// locale, best first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Retrieved {
-    pub segment: Option<SegmentName>,
-    pub channel: Channel,
-    pub locale: Locale,
-    pub query: String,
-    pub hits: Vec<Hit>,
-}
 
 /// One query per segment and for everybody, per channel and locale.
 pub fn queries(campaign: &Campaign, segments: &[Segment]) -> Vec<Query> {
@@ -166,9 +154,6 @@ impl Desk<'_> {
             .collect()
     }
 
-    fn allowed(&self, cell: &Cell) -> Vec<PassageId> {
-        self.hits(cell).iter().map(|hit| hit.passage.clone()).collect()
-    }
 }
 
 /// Writes every variant. A variant that cannot be written is `Err` with the reason: its cell falls back.
@@ -216,11 +201,10 @@ pub async fn screen(
             let (draft, verdict) = match draft {
                 Err(why) => (Draft::nothing(), not_written(why)),
                 Ok(draft) => {
-                    let allowed = desk.allowed(&task.cell);
                     let gate = Gate {
                         library: desk.library,
                         date: desk.date,
-                        allowed: &allowed,
+                        allowed: desk.hits(&task.cell),
                         phrases: desk.phrases,
                         brand: &desk.campaign.generation.brand,
                         slots: &desk.campaign.generation.slots,

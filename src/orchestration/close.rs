@@ -1,22 +1,25 @@
 //! The last stage: the report, the audit, and what comes after them when outcomes arrive.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     Error,
     agents::{
-        experimentation::{analysis::Results, deliveries::Tally, design::Design},
+        experimentation::{
+            deliveries::{Counts, Tally},
+            design::Design,
+        },
         retrieval::Retrieved,
+        segmentation::{Model, RuleOverlap},
     },
     domain::{
         attribute::{CONSENT, SUPPRESSED},
         channel::Channel,
-        problem::Problem,
         segment::{Segment, SegmentProfile},
         variant::Variant,
     },
     ingest::Ingested,
-    orchestration::{finished::{self, Frozen}, layout, ledger::Ledger, plan::Plan, progress::Timing},
+    orchestration::{finished::Frozen, layout, ledger::Ledger, plan::Plan, progress::Timing},
     report::{
         AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FileEntry, Funnel, ReasonCount, Report, Schema,
         SegmentFacts, Segmentation, Sources, StageCost, StageTime,
@@ -30,9 +33,11 @@ pub struct Finished<'a> {
     pub frozen: &'a Frozen,
     pub customer_file: &'a Path,
     pub ingested: &'a Ingested,
+    pub model: &'a Model,
+    /// Those with customers.
     pub segments: &'a [Segment],
     pub profiles: &'a [SegmentProfile],
-    pub notes: Vec<String>,
+    pub overlaps: Vec<RuleOverlap>,
     pub retrieved: &'a [Retrieved],
     pub variants: &'a [Variant],
     pub design: &'a Design,
@@ -45,7 +50,7 @@ pub struct Finished<'a> {
 impl Finished<'_> {
     pub fn report(self) -> Report {
         let campaign = &self.frozen.campaign;
-        let date = self.plan.date();
+        let date = self.plan.date;
         Report {
             schema: Schema::V1,
             campaign: CampaignFacts {
@@ -69,7 +74,7 @@ impl Finished<'_> {
                     .zip(self.profiles)
                     .map(|(segment, profile)| SegmentFacts { segment: segment.clone(), profile: profile.clone() })
                     .collect(),
-                notes: self.notes.clone(),
+                notes: self.overlaps.iter().map(overlap_in_words).collect(),
             },
             sources: Sources::of(self.plan.library.documents(), self.retrieved.to_vec(), self.variants, date),
             variants: self.variants.to_vec(),
@@ -100,9 +105,6 @@ impl Finished<'_> {
     }
 
     fn funnel(&self) -> Funnel {
-        let reasons = |counts: &std::collections::BTreeMap<String, u64>| {
-            counts.iter().map(|(reason, customers)| ReasonCount { reason: reason.clone(), customers: *customers }).collect()
-        };
         let total = self.deliveries.total();
         Funnel {
             read: self.ingested.read,
@@ -146,15 +148,29 @@ impl Finished<'_> {
 
     fn assigned(&self) -> Vec<AssignedCount> {
         let mut counts = Vec::new();
-        for (segment, profile) in self.profiles.iter().enumerate() {
+        for profile in self.profiles {
+            let segment = self.model.segments().iter().position(|segment| segment.name == profile.name);
             for (arm, planned) in self.design.arms.iter().enumerate() {
-                // Fewer segments and arms than lines in a campaign file.
-                let customers = self.deliveries.cells.get(&(segment as u16, arm as u16)).map_or(0, |cell| cell.total());
+                let of_cell = |((s, a), _): &(&(u16, u16), &Counts)| {
+                    Some(usize::from(*s)) == segment && usize::from(*a) == arm
+                };
+                let customers = self.deliveries.cells.iter().filter(of_cell).map(|(_, counts)| counts.total()).sum();
                 counts.push(AssignedCount { segment: profile.name.clone(), arm: planned.name.clone(), customers });
             }
         }
         counts
     }
+}
+
+fn reasons<Reason: std::fmt::Display>(counts: &BTreeMap<Reason, u64>) -> Vec<ReasonCount> {
+    counts.iter().map(|(reason, customers)| ReasonCount { reason: reason.to_string(), customers: *customers }).collect()
+}
+
+fn overlap_in_words(overlap: &RuleOverlap) -> String {
+    format!(
+        "{} customers match both `{}` and `{}`: the one that stands first, `{}`, has them.",
+        overlap.customers, overlap.winner, overlap.other, overlap.winner
+    )
 }
 
 /// What permits the contact, in a sentence.
@@ -195,18 +211,4 @@ pub async fn write_report(report: &Report, store: &Files) -> Result<(), Error> {
         written.map_err(|error| Error::failed("the report cannot be written", error))?;
     }
     Ok(())
-}
-
-/// Adds results to a finished campaign: `experiment/results.json`, and the report again with them.
-pub async fn add_results(campaign: &Path, results: Results) -> Result<(), Error> {
-    let mut report: Report = finished::read(campaign, layout::REPORT_JSON)?;
-    let store = Files::new(campaign);
-    let json =
-        serde_json::to_vec_pretty(&results).map_err(|error| Error::failed("the results cannot be written", error))?;
-    let written = store.put(&layout::blob(layout::RESULTS), json, Precondition::None).await;
-    written.map_err(|error| {
-        Problem::new(format!("the results cannot be written: {error}"), "make the campaign's folder writable")
-    })?;
-    report.results = Some(results);
-    write_report(&report, &store).await
 }

@@ -8,7 +8,7 @@ use crate::{
     Error,
     config::Campaign,
     domain::{digest::Digest, problem::Problem, variant::Variant},
-    orchestration::layout,
+    orchestration::{layout, plan::Plan},
 };
 
 /// `campaign.json`: what the run was started with.
@@ -32,6 +32,19 @@ pub struct Frozen {
 pub struct Variants {
     pub schema: String,
     pub variants: Vec<Variant>,
+}
+
+impl Frozen {
+    pub fn new(plan: &Plan, customers: Digest) -> Result<Self, Error> {
+        Ok(Self {
+            schema: "campaign/1".to_owned(),
+            digest: plan.digest()?,
+            campaign: plan.campaign.clone(),
+            content: plan.content,
+            customers,
+            engine: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
 }
 
 pub fn frozen(campaign: &Path) -> Result<Frozen, Error> {

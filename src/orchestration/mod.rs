@@ -9,5 +9,6 @@ pub mod ledger;
 pub mod layout;
 mod plan;
 pub mod progress;
+pub mod results;
 mod shards;
 mod workspace;

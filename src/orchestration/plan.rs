@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::{Zoned, civil::Date};
+
 use crate::{
     Error,
     agents::{generation, retrieval::library::Library, segmentation},
@@ -17,36 +19,69 @@ pub struct Plan {
     pub attributes: Attributes,
     pub segmentation: segmentation::Plan,
     pub library: Library,
+    pub content_folder: PathBuf,
+    /// Of all documents.
     pub content: Digest,
+    /// The day for which approvals, validity windows and offers are judged.
+    pub date: Date,
     pub suppression: Suppression,
 }
 
 impl Plan {
     /// Reads the campaign file, its content and its suppression list, and checks them as a whole.
-    pub fn read(campaign_file: &Path, content: Option<&Path>) -> Result<Self, Error> {
-        let campaign = Campaign::read(campaign_file)?;
+    ///
+    /// `earlier_date`: for a campaign file without a date, the one that an earlier run of it was frozen with. So a
+    /// second run gives the same messages on any day.
+    pub fn read(
+        campaign_file: &Path,
+        content: Option<&Path>,
+        earlier_date: impl FnOnce(&Campaign) -> Option<Date>,
+    ) -> Result<Self, Error> {
+        let mut campaign = Campaign::read(campaign_file)?;
+        let date =
+            campaign.campaign.date.or_else(|| earlier_date(&campaign)).unwrap_or_else(|| Zoned::now().date());
+        campaign.campaign.date = Some(date);
         let attributes = campaign.attributes();
         let mut problems = Vec::new();
         let segmentation = keep_problems(&mut problems, segmentation::Plan::new(&campaign.segmentation, &attributes));
-        problems.extend(generation::composer::check_tones(&campaign));
+        problems.extend(generation::phrases::check_tones(&campaign));
         let mut problems = Campaign::locate(problems, campaign_file);
 
         let beside = |path: &str| campaign_file.parent().unwrap_or(Path::new("")).join(path);
         let content_folder = content.map_or_else(|| beside(&campaign.content.path), PathBuf::from);
         let library = keep_problems(&mut problems, Library::load(&content_folder));
         let suppression = match &campaign.customers.suppression {
-            Some(file) => {
-                keep_problems(&mut problems, Suppression::read(&beside(file)).map_err(|problem| vec![problem]))
-            }
+            Some(file) => match Suppression::read(&beside(file)) {
+                Ok(suppression) => Some(suppression),
+                Err(Error::Input(found)) => {
+                    problems.extend(found);
+                    None
+                }
+                Err(error) => return Err(error),
+            },
             None => Some(Suppression::default()),
         };
         match (segmentation, library, suppression) {
             (Some(segmentation), Some(library), Some(suppression)) if problems.is_empty() => {
                 let content = library.digest();
-                Ok(Self { campaign, attributes, segmentation, library, content, suppression })
+                Ok(Self {
+                    campaign,
+                    attributes,
+                    segmentation,
+                    library,
+                    content_folder,
+                    content,
+                    date,
+                    suppression,
+                })
             }
             _ => Err(Error::Input(problems)),
         }
+    }
+
+    /// Of the campaign file as it is read, with its date resolved.
+    pub fn digest(&self) -> Result<Digest, Error> {
+        Digest::of_json(&self.campaign).map_err(|error| Error::failed("the campaign cannot be frozen", error))
     }
 }
 

@@ -38,8 +38,8 @@ pub async fn compute<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(panicked)?.map_err(|error| Error::failed(what, error))
 }
 
-pub async fn load(store: &dyn Blobs, id: ShardId) -> Result<Vec<u8>, Error> {
-    store.get(&layout::table(layout::SHARDS, id)).await.map_err(|error| Error::failed("a shard cannot be read", error))
+pub async fn load(store: &dyn Blobs, folder: &str, id: ShardId) -> Result<Vec<u8>, Error> {
+    store.get(&layout::table(folder, id)).await.map_err(|error| Error::failed("a shard cannot be read", error))
 }
 
 pub fn decode(id: ShardId, bytes: Vec<u8>) -> Result<Shard, parquet::errors::ParquetError> {

@@ -45,3 +45,14 @@ pub trait Retriever: Send + Sync {
     /// The best first; ties in the order of passage ids. An empty answer is an answer.
     async fn retrieve(&self, query: &Query) -> Result<Vec<Hit>, ProviderError>;
 }
+
+/// What retrieval gave for one segment (`None`: everybody, for the control message), channel and locale.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retrieved {
+    pub segment: Option<SegmentName>,
+    pub channel: Channel,
+    pub locale: Locale,
+    pub query: String,
+    /// Best first.
+    pub hits: Vec<Hit>,
+}
