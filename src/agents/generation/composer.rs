@@ -3,6 +3,8 @@
 //! It cannot assert anything of its own: what is not a quote comes from [`super::phrases`]. Its choices follow from
 //! the SHA-256 of campaign, cell and seed, so the same brief always gives the same draft.
 
+use std::{cmp::Reverse, collections::BTreeMap};
+
 use async_trait::async_trait;
 
 use super::{
@@ -55,11 +57,14 @@ fn compose(brief: &Brief<'_>) -> Result<Draft, ProviderError> {
     {
         return Err(failed(format!("the text required for `{}` alone is too long for a message", cell.channel)));
     }
-    let quoted = place_facts(brief, tone, &shelf, &mut layout);
+    let mut quoted = Vec::new();
+    place_facts(brief, tone, &shelf, 1, &mut quoted, &mut layout);
     if quoted.is_empty() {
         return Err(failed("no approved passage holds a sentence that stands alone and fits".to_owned()));
     }
+    // Where there is little room, a greeting and a call to action are worth more than a second fact.
     place_phrases(brief, tone, &mut layout);
+    place_facts(brief, tone, &shelf, max_blocks(cell.channel), &mut quoted, &mut layout);
     let (body, mut claims) = layout.render();
     let subject = match cell.channel.limits().subject {
         None => None,
@@ -73,7 +78,7 @@ fn compose(brief: &Brief<'_>) -> Result<Draft, ProviderError> {
     Ok(Draft { message: Message { subject, body }, claims, usage: Usage::default() })
 }
 
-/// A document with what retrieval gave of it, best first.
+/// A document with what retrieval gave of it, in the document's order: its author says first what comes first.
 struct Volume<'a> {
     document: &'a Document,
     passages: Vec<&'a Passage>,
@@ -87,6 +92,9 @@ fn shelf<'a>(brief: &Brief<'a>) -> Vec<Volume<'a>> {
             Some(volume) => volume.passages.push(source.passage),
             None => shelf.push(Volume { document: source.document, passages: vec![source.passage] }),
         }
+    }
+    for volume in &mut shelf {
+        volume.passages.sort_by_key(|passage| passage.start);
     }
     let is_general = |document: &Document| {
         document.audience.is_empty() && document.offer.as_ref().is_none_or(|offer| offer.eligible.is_empty())
@@ -104,29 +112,34 @@ fn max_blocks(channel: Channel) -> usize {
     }
 }
 
-/// Gives back the documents quoted, from top to bottom.
-fn place_facts<'a>(brief: &Brief<'_>, tone: &Tone, shelf: &[Volume<'a>], layout: &mut Layout<'a>) -> Vec<&'a Document> {
-    let plan = if brief.cell.channel == Channel::Email { &tone.letter } else { &tone.note };
-    let max = max_blocks(brief.cell.channel);
-    let mut quoted: Vec<&Document> = Vec::new();
+/// Adds blocks until there are `max`; `quoted` holds their documents from top to bottom. Each category of the tone's
+/// plan has a block, and where that gives too few, whatever fits the segment best may speak.
+fn place_facts<'a>(
+    brief: &Brief<'_>,
+    tone: &Tone,
+    shelf: &[Volume<'a>],
+    max: usize,
+    quoted: &mut Vec<&'a Document>,
+    layout: &mut Layout<'a>,
+) {
+    let (plan, least) = if brief.cell.channel == Channel::Email { (&tone.letter, 2) } else { (&tone.note, 1) };
+    let is_new =
+        |quoted: &[&Document], volume: &Volume<'_>| quoted.iter().all(|document| document.id != volume.document.id);
     for category in plan {
-        if quoted.len() < max {
+        if quoted.len() < max && quoted.iter().all(|document| document.category != *category) {
             let volumes: Vec<_> = shelf.iter().filter(|volume| volume.document.category == *category).collect();
             quoted.extend(place_block(brief, tone, &volumes, quoted.len(), layout));
         }
     }
-    // Where the plan finds too little, whatever fits the segment best may speak.
-    let least = if brief.cell.channel == Channel::Email { 2 } else { 1 };
-    while quoted.len() < least {
-        let volumes: Vec<_> =
-            shelf.iter().filter(|volume| quoted.iter().all(|document| document.id != volume.document.id)).collect();
+    while quoted.len() < least.min(max) {
+        let volumes: Vec<_> = shelf.iter().filter(|volume| is_new(quoted, volume)).collect();
         let Some(document) = place_block(brief, tone, &volumes, quoted.len(), layout) else { break };
         quoted.push(document);
     }
-    quoted
 }
 
-/// Quotes one of `volumes` as block number `block`: the best for the first candidate, the next for the second.
+/// Quotes one of `volumes` as block number `block`: the best that fits for the first candidate, the next for the
+/// second. Every document has its turn before any is quoted from another passage.
 fn place_block<'a>(
     brief: &Brief<'_>,
     tone: &Tone,
@@ -134,22 +147,25 @@ fn place_block<'a>(
     block: usize,
     layout: &mut Layout<'a>,
 ) -> Option<&'a Document> {
-    let lap = brief.candidate / volumes.len().max(1);
-    for volume in rotated(volumes, brief.candidate) {
-        for passage in rotated(&volume.passages, lap) {
-            for sentences in extracts(volume.document, passage, tone.sentences) {
-                if sentences.iter().any(|sentence| is_banned(sentence.text, brief.brand)) {
-                    continue;
-                }
-                let quotes = sentences.into_iter().map(|sentence| Quote { passage, sentence }).collect();
-                let phrase = transition(brief, tone, volume.document.category, block);
-                if layout.place(Place::Facts(block), Paragraph { phrase, quotes }) {
-                    return Some(volume.document);
-                }
-            }
-        }
-    }
-    None
+    let deepest = volumes.iter().map(|volume| volume.passages.len()).max().unwrap_or(0);
+    let passages = (0..deepest)
+        .flat_map(|rank| volumes.iter().filter_map(move |volume| Some((volume.document, *volume.passages.get(rank)?))));
+    let fitting: Vec<_> = passages
+        .filter_map(|(document, passage)| {
+            let phrase = transition(brief, tone, document.category, block);
+            let paragraph = extracts(document, passage, tone.sentences)
+                .into_iter()
+                .filter(|sentences| !sentences.iter().any(|sentence| is_banned(sentence.text, brief.brand)))
+                .map(|sentences| Paragraph {
+                    phrase: phrase.clone(),
+                    quotes: sentences.into_iter().map(|sentence| Quote { passage, sentence }).collect(),
+                })
+                .find(|paragraph| layout.place(Place::Facts(block), paragraph.clone()))?;
+            Some((document, paragraph))
+        })
+        .collect();
+    let (document, paragraph) = fitting.get(brief.candidate.checked_rem(fitting.len())?)?;
+    layout.place(Place::Facts(block), paragraph.clone()).then_some(*document)
 }
 
 /// What may be quoted of a passage, the longest first. The conditions of offers and policies are never cut off, and
@@ -222,16 +238,20 @@ fn find<'a>(passage: &'a Passage, words: &str) -> Option<Quote<'a>> {
     Some(Quote { passage, sentence: Sentence { text, start, end: start + text.chars().count() } })
 }
 
-/// The phrases that can be spoken, in the order in which to try them: those that use a slot say more and come first.
+/// The phrases that can be spoken, in the order in which to try them: the more of them is filled in for this brand
+/// and customer, the earlier.
 fn choices(brief: &Brief<'_>, purpose: &str, phrases: &[String]) -> Vec<String> {
-    let spoken: Vec<String> = phrases.iter().filter_map(|phrase| spoken(phrase, brief.brand, brief.slots)).collect();
-    let (with_slots, without): (Vec<String>, Vec<String>) =
-        spoken.into_iter().partition(|phrase| phrase.contains("{{"));
-    [with_slots, without]
-        .iter()
-        .flat_map(|phrases| rotated(phrases, turn(brief, purpose, phrases.len())))
-        .cloned()
-        .collect()
+    let mut by_places: BTreeMap<Reverse<usize>, Vec<String>> = BTreeMap::new();
+    for phrase in phrases {
+        if let Some(spoken) = spoken(phrase, brief.brand, brief.slots) {
+            let places = phrase.matches("{{").count() + phrase.matches("{brand}").count();
+            by_places.entry(Reverse(places)).or_default().push(spoken);
+        }
+    }
+    let in_turn = |phrases: &Vec<String>| -> Vec<String> {
+        rotated(phrases, turn(brief, purpose, phrases.len())).cloned().collect()
+    };
+    by_places.values().flat_map(in_turn).collect()
 }
 
 /// Which of `count` things this candidate starts with: drawn by campaign, cell and seed, and the next one for each
@@ -246,4 +266,274 @@ fn turn(brief: &Brief<'_>, purpose: &str, count: usize) -> usize {
 fn rotated<T>(items: &[T], by: usize) -> impl Iterator<Item = &T> {
     let (first, rest) = items.split_at(by.checked_rem(items.len()).unwrap_or(0));
     rest.iter().chain(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::*;
+    use crate::{
+        agents::{
+            generation::Source,
+            retrieval::{Query, Retriever as _, full_text::FullText, library::Library},
+        },
+        config::campaign::Campaign,
+        domain::{
+            id::{ArmName, Locale},
+            phrases::PhraseBook,
+            segment::Segment,
+            variant::Cell,
+        },
+    };
+
+    const TONES: [&str; 7] = ["friendly", "informative", "premium", "playful", "concise", "timely", "neutral"];
+
+    /// The sample campaign, with one arm per tone and all channels.
+    struct Sample {
+        campaign: Campaign,
+        library: Library,
+        index: FullText,
+    }
+
+    impl Sample {
+        fn load() -> Self {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
+            let mut campaign = Campaign::read(&folder.join("campaign.toml")).unwrap();
+            let arm = campaign.experiment.arms[0].clone();
+            campaign.experiment.arms = TONES
+                .map(|tone| {
+                    let name = if tone == NEUTRAL { "control" } else { tone };
+                    crate::config::campaign::ArmSpec {
+                        name: ArmName::new(name).unwrap(),
+                        tone: tone.to_owned(),
+                        ..arm.clone()
+                    }
+                })
+                .into();
+            let library = Library::load(&folder.join(&campaign.content.path)).unwrap();
+            let index = FullText::new(&library, campaign.campaign.date.unwrap()).unwrap();
+            Self { campaign, library, index }
+        }
+
+        fn segments(&self) -> Vec<Option<Segment>> {
+            let rules = self.campaign.segmentation.rules.iter().map(|rule| {
+                let description = rule.description.clone().unwrap_or_default();
+                Some(Segment { name: rule.name.clone(), keywords: vec![description.clone()], description })
+            });
+            rules.chain([None]).collect()
+        }
+
+        fn cell(&self, segment: Option<&Segment>, tone: &str, channel: Channel) -> Cell {
+            let arm = self.campaign.experiment.arms.iter().find(|arm| arm.tone == tone).unwrap();
+            Cell {
+                segment: segment.map(|segment| segment.name.clone()),
+                arm: arm.name.clone(),
+                channel,
+                locale: Locale::new("en").unwrap(),
+            }
+        }
+
+        async fn sources(&self, segment: Option<&Segment>, cell: &Cell) -> Vec<Source<'_>> {
+            let words = segment.map(|segment| format!("{} {}", segment.name, segment.keywords.join(" ")));
+            let query = Query {
+                text: format!("{} {}", self.campaign.campaign.name, words.unwrap_or_default()),
+                audience: cell.segment.clone(),
+                channel: cell.channel,
+                locale: cell.locale.clone(),
+                limit: self.campaign.content.passages,
+            };
+            let source = |hit: super::super::super::retrieval::Hit| {
+                let (document, passage) = self.library.passage(&hit.passage).unwrap();
+                Source { document, passage, score: hit.score }
+            };
+            self.index.retrieve(&query).await.unwrap().into_iter().map(source).collect()
+        }
+
+        fn brief<'a>(
+            &'a self,
+            cell: &'a Cell,
+            segment: Option<&'a Segment>,
+            tone: &'a str,
+            sources: &'a [Source<'a>],
+            (candidate, seed): (usize, u64),
+        ) -> Brief<'a> {
+            Brief {
+                cell,
+                segment,
+                tone,
+                campaign_name: &self.campaign.campaign.name,
+                date: self.campaign.campaign.date.unwrap(),
+                sources,
+                brand: &self.campaign.generation.brand,
+                slots: &self.campaign.generation.slots,
+                candidate,
+                seed,
+            }
+        }
+    }
+
+    fn slice(text: &str, start: usize, end: usize) -> String {
+        text.chars().skip(start).take(end - start).collect()
+    }
+
+    /// The words that no claim covers, each stretch by itself.
+    fn gaps(draft: &Draft, field: Field) -> Vec<String> {
+        let text = draft.message.field(field);
+        let mut gaps = Vec::new();
+        let mut from = 0;
+        for claim in draft.claims.iter().filter(|claim| claim.span.field == field) {
+            gaps.push(slice(text, from, claim.span.start));
+            from = claim.span.end;
+        }
+        gaps.push(slice(text, from, text.chars().count()));
+        gaps.iter()
+            .flat_map(|gap| gap.lines())
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn check(draft: &Draft, brief: &Brief<'_>, sample: &Sample, book: &PhraseBook) {
+        let Message { subject, body } = &draft.message;
+        let limits = brief.cell.channel.limits();
+        assert_eq!(subject.is_some(), limits.subject.is_some());
+        assert!(filled_length(body, brief.slots) <= limits.body, "{body}");
+        assert!(subject.as_ref().is_none_or(|subject| filled_length(subject, brief.slots) <= limits.subject.unwrap()));
+        if let Some(required) = brief.brand.required.get(&brief.cell.channel) {
+            assert!(body.contains(required.as_str()));
+        }
+        assert!(draft.claims.iter().any(|claim| claim.span.field == Field::Body));
+        for claim in &draft.claims {
+            let (document, passage) = sample.library.passage(&claim.citation.passage).unwrap();
+            assert!(document.is_usable_on(brief.date));
+            assert!(brief.sources.iter().any(|source| source.passage.id == passage.id));
+            assert_eq!(claim.citation.version, passage.version);
+            assert_eq!(claim.citation.quote, slice(&passage.text, claim.citation.start, claim.citation.end));
+            assert_eq!(claim.text, slice(draft.message.field(claim.span.field), claim.span.start, claim.span.end));
+            assert_eq!(claim.text, claim.citation.quote);
+        }
+        for phrase in [Field::Subject, Field::Body].into_iter().flat_map(|field| gaps(draft, field)) {
+            assert!(book.contains(&phrase), "`{phrase}` is neither a claim nor an approved phrase");
+        }
+        // A code is worth nothing without the day it ends on.
+        for source in brief.sources {
+            if let Some(offer) = &source.document.offer
+                && offer.code.as_ref().is_some_and(|code| body.contains(code))
+            {
+                let end = offer.end.strftime("%B %-d, %Y").to_string();
+                assert!(body.contains(&end), "{body}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_word_of_every_message_of_the_sample_is_quoted_or_approved_and_fits() {
+        let sample = Sample::load();
+        assert_eq!(check_tones(&sample.campaign), []);
+        let book = phrase_book(&sample.campaign);
+        for segment in sample.segments() {
+            let segment = segment.as_ref();
+            for tone in TONES {
+                for channel in Channel::ALL {
+                    let cell = sample.cell(segment, tone, channel);
+                    let sources = sample.sources(segment, &cell).await;
+                    let mut messages = Vec::new();
+                    for candidate in 0..3 {
+                        let brief = sample.brief(&cell, segment, tone, &sources, (candidate, 7));
+                        let draft = Composer.write(&brief).await.unwrap();
+                        check(&draft, &brief, &sample, &book);
+                        assert_eq!(draft, Composer.write(&brief).await.unwrap());
+                        messages.push(draft.message);
+                    }
+                    assert_ne!(messages[0], messages[1], "the candidates of {cell:?} differ");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn another_seed_says_it_in_another_way() {
+        let sample = Sample::load();
+        let cell = sample.cell(None, "friendly", Channel::Email);
+        let sources = sample.sources(None, &cell).await;
+        let mut bodies = BTreeSet::new();
+        for seed in 0..8 {
+            let brief = sample.brief(&cell, None, "friendly", &sources, (0, seed));
+            bodies.insert(Composer.write(&brief).await.unwrap().message.body);
+        }
+        assert!(bodies.len() >= 6, "{}", bodies.len());
+    }
+
+    #[tokio::test]
+    async fn without_a_usable_source_there_is_an_error_and_no_message() {
+        let sample = Sample::load();
+        let cell = sample.cell(None, "friendly", Channel::Sms);
+        let sources = sample.sources(None, &cell).await;
+        let none = Composer.write(&sample.brief(&cell, None, "friendly", &[], (0, 7))).await;
+        assert!(none.unwrap_err().message.contains("no approved content"));
+        let too_early = jiff::civil::date(2020, 1, 1);
+        let brief = Brief { date: too_early, ..sample.brief(&cell, None, "friendly", &sources, (0, 7)) };
+        assert!(Composer.write(&brief).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_brand_that_bans_a_phrase_or_has_no_name_or_slots_is_respected() {
+        let mut sample = Sample::load();
+        sample.campaign.generation.slots.clear();
+        sample.campaign.generation.brand.name.clear();
+        sample.campaign.generation.brand.banned = vec!["STONEWARE".into(), "warm wishes".into()];
+        let book = phrase_book(&sample.campaign);
+        for tone in TONES {
+            for channel in Channel::ALL {
+                let cell = sample.cell(None, tone, channel);
+                let sources = sample.sources(None, &cell).await;
+                let brief = sample.brief(&cell, None, tone, &sources, (0, 7));
+                let draft = Composer.write(&brief).await.unwrap();
+                check(&draft, &brief, &sample, &book);
+                let text =
+                    [Field::Subject, Field::Body].map(|field| draft.message.field(field)).join("\n").to_lowercase();
+                assert!(["stoneware", "warm wishes", "{"].iter().all(|banned| !text.contains(banned)), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_tone_or_language_is_refused_with_those_there_are() {
+        let mut campaign = Sample::load().campaign;
+        campaign.experiment.arms[1].tone = "Shouting".into();
+        campaign.experiment.arms[2].tone = "Luxury ".into();
+        campaign.campaign.locales.push(Locale::new("de").unwrap());
+        let problems = check_tones(&campaign);
+        let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_deref().unwrap()).collect();
+        assert_eq!(fields, ["campaign.locales[1]", "experiment.arms[1].tone"]);
+        assert!(TONES.iter().all(|tone| problems[1].remedy.contains(tone)));
+    }
+
+    // TEMPORARY
+    #[tokio::test]
+    async fn zz_print() {
+        let sample = Sample::load();
+        for segment in sample.segments() {
+            let segment = segment.as_ref();
+            for tone in TONES {
+                for channel in Channel::ALL {
+                    let cell = sample.cell(segment, tone, channel);
+                    let sources = sample.sources(segment, &cell).await;
+                    for candidate in 0..2 {
+                        let brief = sample.brief(&cell, segment, tone, &sources, (candidate, 7));
+                        let draft = Composer.write(&brief).await.unwrap();
+                        println!(
+                            "=== {} [{}]\nSUBJECT {}\n{}\n",
+                            cell.variant_id(candidate),
+                            filled_length(&draft.message.body, brief.slots),
+                            draft.message.subject.clone().unwrap_or_default(),
+                            draft.message.body
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

@@ -29,6 +29,9 @@ const TITLE: Score = 2.0;
 /// document down for having keywords where most have none.
 const KEYWORD: Score = 3.0;
 
+/// What it adds that a document was written for the segment that asks.
+const ADDRESSED: Score = 6.0;
+
 /// The passages that may be cited on one date. What may not is not in the index at all.
 pub struct FullText {
     index: Index,
@@ -108,8 +111,8 @@ impl FullText {
         Ok(hits)
     }
 
-    /// The filters decide what matches and add nothing to the score; the words decide the order only, so a passage
-    /// that shares no word with the query still follows the others, with a score of 0.
+    /// The filters decide what matches and add nothing to the score; words and audience decide the order only, so a
+    /// passage that shares no word with the query still follows the others, with a score of 0.
     fn translate(&self, query: &Query) -> tantivy::Result<BooleanQuery> {
         let fields = &self.fields;
         let segment = query.audience.as_ref().map(|name| folded(name.as_str()));
@@ -120,6 +123,10 @@ impl FullText {
             filter(fields.locale, locales(&query.locale)),
             filter(fields.channel, [query.channel.as_str()]),
         ];
+        for name in audience() {
+            let term = TermQuery::new(Term::from_field_text(fields.audience, name), IndexRecordOption::Basic);
+            clauses.push((Occur::Should, Box::new(ConstScoreQuery::new(Box::new(term), ADDRESSED))));
+        }
         let words = if language(&query.locale) == "en" { fields.english } else { fields.plain };
         let mut analyser = self
             .index
