@@ -3,11 +3,13 @@
 //! Exit codes: 0 success, 2 bad input (nothing was written), 1 failure. Results go to standard output, progress and
 //! errors to standard error.
 
+mod analyze;
 mod audit;
 mod demo;
 mod explain;
 mod export;
 mod init;
+mod results_table;
 mod run;
 mod watch;
 
@@ -32,6 +34,7 @@ enum Command {
     Demo(demo::Args),
     Init(init::Args),
     Run(run::Args),
+    Analyze(analyze::Args),
     Explain(explain::Args),
     Export(export::Args),
     #[command(subcommand)]
@@ -48,6 +51,7 @@ pub enum Format {
     Json,
 }
 
+<<<<<<< HEAD
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -56,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
         Command::Run(args) => run::run(args),
+        Command::Analyze(args) => analyze::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Export(args) => export::run(args),
         Command::Audit(command) => audit::run(command),
@@ -77,6 +82,8 @@ fn start_tracing() {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
+=======
+>>>>>>> experiment
 /// Runs an async command to its end on all cores.
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::runtime::Builder::new_multi_thread()
@@ -95,6 +102,7 @@ fn print(text: &str) -> Result<(), Error> {
         _ => Ok(()),
     }
 }
+<<<<<<< HEAD
 
 /// `1234567` -> `1,234,567`.
 fn thousands(number: u64) -> String {
@@ -126,3 +134,5 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }
+=======
+>>>>>>> experiment

@@ -182,7 +182,9 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
     }
     .report();
     if inputs.simulate {
-        report.results = Some(results::simulate(run.store.root(), &design).await?);
+        let simulated = results::simulate(run.store.root(), &design)?;
+        results::write(run.store.root(), &simulated).await?;
+        report.results = Some(simulated);
     }
     close::write_report(&report, &run.store).await?;
     let target = workspace.commit().map_err(|error| Error::failed("the results cannot take their place", error))?;

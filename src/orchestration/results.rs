@@ -10,9 +10,9 @@ use crate::{
     Error,
     agents::experimentation::{
         accumulate::Metric,
-        analysis::Results,
+        analysis::{MetricKind, Results},
         design::Design,
-        join::{Assigned, CustomerOutcomes, Join},
+        join::{self, Assigned},
         simulate::Simulation,
     },
     orchestration::{close, deliveries, finished, layout},
@@ -21,38 +21,28 @@ use crate::{
 };
 
 /// Joins an outcomes file with a finished campaign's assignment and analyses it.
-pub fn analyze(campaign: &Path, outcomes: &Path, metrics: &[Metric]) -> Result<Results, Error> {
-    let design: Design = finished::read(campaign, layout::DESIGN)?;
-    let outcomes = CustomerOutcomes::read(outcomes, metrics)?;
-    let mut join = Join::new(&outcomes);
-    deliveries::for_each(campaign, |table| {
-        for row in table.rows() {
-            join.add(&Assigned { customer: row.customer, segment: row.segment, arm: row.arm })?;
-        }
-        Ok(())
-    })?;
-    Ok(join.results(&design, metrics)?)
+pub fn analyze(campaign: &Path, outcomes: &Path, metrics: &[Metric], design: &Design) -> Result<Results, Error> {
+    join::analyze_campaign(outcomes, metrics, design, |visit| {
+        deliveries::for_each(campaign, |table| {
+            table.rows().try_for_each(|row| {
+                visit(&Assigned { customer: row.customer, segment: row.segment, arm: row.arm })
+            })
+        })
+    })
 }
 
 /// Invents outcomes for everybody assigned in the campaign's folder, keeps them in it and analyses them.
-pub async fn simulate(campaign: &Path, design: &Design) -> Result<Results, Error> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Error::failed("simulated outcomes cannot be written", error)
-    };
+pub fn simulate(campaign: &Path, design: &Design) -> Result<Results, Error> {
+    let failed = |error: csv::Error| Error::failed("simulated outcomes cannot be written", error);
     let file = campaign.join(layout::OUTCOMES);
     let out = BufWriter::new(File::create(&file).map_err(|error| failed(error.into()))?);
-    let mut simulation = Simulation::new(design, out).map_err(|error| failed(error.into()))?;
+    let mut simulation = Simulation::new(design, out).map_err(failed)?;
     deliveries::for_each(campaign, |table| {
-        for row in table.rows() {
-            simulation.add(row.customer, row.arm).map_err(|error| failed(error.into()))?;
-        }
-        Ok(())
+        table.rows().try_for_each(|row| simulation.add(row.customer, row.arm)).map_err(failed)
     })?;
-    let mut out = simulation.finish().map_err(|error| failed(error.into()))?;
-    out.flush().map_err(|error| failed(error.into()))?;
-    let results = analyze(campaign, &file, &[Metric::rate(&design.primary_metric)])?;
-    write(campaign, &results).await?;
-    Ok(results)
+    simulation.finish().map_err(failed)?.flush().map_err(|error| failed(error.into()))?;
+    let metric = Metric { name: design.primary_metric.clone(), kind: MetricKind::Rate };
+    analyze(campaign, &file, &[metric], design)
 }
 
 /// `experiment/results.json`
@@ -63,7 +53,7 @@ pub async fn write(campaign: &Path, results: &Results) -> Result<(), Error> {
     written.map_err(|error| Error::failed("the results cannot be written", error))
 }
 
-/// Adds results to a finished campaign: the file, and the report again with them.
+/// Adds results to a finished campaign: the file first, then the report again with them.
 pub async fn add(campaign: &Path, results: Results) -> Result<(), Error> {
     let mut report: Report = finished::read(campaign, layout::REPORT_JSON)?;
     write(campaign, &results).await?;

@@ -32,9 +32,10 @@ pub struct AnalysisRequest {
 /// Reads the file once; the memory taken does not depend on its length.
 pub fn analyze_file(request: &AnalysisRequest) -> Result<Results, Vec<Problem>> {
     let file = OutcomeFile::open(&request.file).map_err(|problem| vec![problem])?;
-    let mut problems = Vec::new();
-    let metrics: Vec<_> =
-        file.metrics(&request.metrics).into_iter().filter_map(|found| keep(found, &mut problems)).collect();
+    let (metrics, mut problems) = match file.metrics(&request.metrics) {
+        Ok(columns) => (columns, Vec::new()),
+        Err(problems) => (Vec::new(), problems),
+    };
     let arm = keep(file.column(&request.arm), &mut problems);
     let covariate = request.covariate.as_ref().and_then(|name| keep(file.column(name), &mut problems));
     let by = request.by.as_ref().and_then(|name| keep(file.column(name), &mut problems));

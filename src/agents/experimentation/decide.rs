@@ -103,10 +103,7 @@ fn beat(arms: &[&Comparison], one: &str, several: &str, control: &str) -> String
 
 /// `visit 18.3 % against 10.6 %, a lift of +72.1 % (95 % interval +64 % to +80.6 %), p = ...`
 fn evidence(comparison: &Comparison, plan: &Plan, tests: usize) -> String {
-    let mean = |mean: f64| match comparison.kind {
-        MetricKind::Rate => words::percent(mean),
-        MetricKind::Mean => words::mean(mean),
-    };
+    let kind = comparison.kind;
     let confidence = words::percent(1.0 - plan.alpha);
     let effect = match (comparison.lift, comparison.lift_interval, comparison.difference_interval) {
         (Some(lift), Some(Interval { low, high }), _) => format!(
@@ -116,7 +113,11 @@ fn evidence(comparison: &Comparison, plan: &Plan, tests: usize) -> String {
             words::signed_percent(high)
         ),
         (_, None, Some(Interval { low, high })) => {
-            format!(", a difference between {} and {} ({confidence} interval)", mean(low), mean(high))
+            format!(
+                ", a difference between {} and {} ({confidence} interval)",
+                kind.difference(low),
+                kind.difference(high)
+            )
         }
         _ => String::new(),
     };
@@ -124,7 +125,12 @@ fn evidence(comparison: &Comparison, plan: &Plan, tests: usize) -> String {
         let corrected = if tests > 1 { format!(" after Holm's correction for {tests} tests") } else { String::new() };
         format!(", p = {}{corrected}", words::p_value(p))
     });
-    format!("{} {} against {}{effect}{p}", comparison.metric, mean(comparison.arm_mean), mean(comparison.control_mean))
+    format!(
+        "{} {} against {}{effect}{p}",
+        comparison.metric,
+        kind.mean(comparison.arm_mean),
+        kind.mean(comparison.control_mean)
+    )
 }
 
 /// What it would take to find a difference as large as the one seen.

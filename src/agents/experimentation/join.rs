@@ -3,9 +3,10 @@
 use std::{collections::HashMap, path::Path};
 
 use crate::{
+    Error,
     agents::experimentation::{
         accumulate::{Accumulator, Metric, Row},
-        analysis::{MetricKind, Results},
+        analysis::Results,
         design::Design,
         infer::{Plan, infer},
         outcomes::OutcomeFile,
@@ -22,7 +23,7 @@ use crate::{
 /// Metrics of the customers that the outcomes file names, by the first 16 bytes of the SHA-256 of their ids: about 50
 /// bytes per such customer and metric, whatever the ids look like. Two of a billion customers share 16 bytes with a
 /// chance of one in 10^20.
-pub struct CustomerOutcomes {
+struct CustomerOutcomes {
     metrics: usize,
     rows: HashMap<[u8; 16], u32>,
     /// `metrics` numbers per row.
@@ -40,14 +41,10 @@ pub struct Assigned<'a> {
 
 impl CustomerOutcomes {
     /// Refuses a file that names a customer twice: which of the rows counts is for its owner to say.
-    pub fn read(path: &Path, metrics: &[Metric]) -> Result<Self, Vec<Problem>> {
+    fn read(path: &Path, metrics: &[Metric]) -> Result<Self, Vec<Problem>> {
         let file = OutcomeFile::open(path).map_err(|problem| vec![problem])?;
-        let (found, mut problems): (Vec<_>, Vec<_>) = file.metrics(metrics).into_iter().partition(Result::is_ok);
-        let columns: Vec<(usize, MetricKind)> = found.into_iter().flatten().collect();
-        let mut problems: Vec<_> = problems.drain(..).filter_map(Result::err).collect();
-        let id = file.column(CUSTOMER_ID).map_err(|problem| problems.push(problem)).ok();
-        let Some(id) = id.filter(|_| problems.is_empty()) else { return Err(problems) };
-
+        let columns = file.metrics(metrics)?;
+        let id = file.column(CUSTOMER_ID).map_err(|problem| vec![problem])?;
         let mut outcomes = Self { metrics: metrics.len(), rows: HashMap::new(), values: Vec::new(), simulated: false };
         let mut values = Vec::new();
         let simulated = file.for_each(|row| {
@@ -72,6 +69,19 @@ impl CustomerOutcomes {
     }
 }
 
+/// `deliveries` shows every assigned customer of the campaign to its visitor, once each.
+pub fn analyze_campaign(
+    outcomes: &Path,
+    metrics: &[Metric],
+    design: &Design,
+    deliveries: impl FnOnce(&mut dyn FnMut(&Assigned<'_>) -> Result<(), Error>) -> Result<(), Error>,
+) -> Result<Results, Error> {
+    let outcomes = CustomerOutcomes::read(outcomes, metrics)?;
+    let mut join = Join::new(&outcomes);
+    deliveries(&mut |assigned| Ok(join.add(assigned)?))?;
+    Ok(join.results(design, metrics)?)
+}
+
 fn key(customer: &str) -> [u8; 16] {
     let digest = Digest::of(customer);
     *digest.as_bytes().first_chunk().expect("a SHA-256 digest has 32 bytes")
@@ -79,7 +89,7 @@ fn key(customer: &str) -> [u8; 16] {
 
 /// Gathers outcomes of assigned customers, shard after shard. Who is not in the outcomes file did nothing: 0 for every
 /// metric. The results are by assignment, whatever was delivered.
-pub struct Join<'a> {
+struct Join<'a> {
     outcomes: &'a CustomerOutcomes,
     matched: Vec<bool>,
     nothing: Vec<f64>,
@@ -87,7 +97,7 @@ pub struct Join<'a> {
 }
 
 impl<'a> Join<'a> {
-    pub fn new(outcomes: &'a CustomerOutcomes) -> Self {
+    fn new(outcomes: &'a CustomerOutcomes) -> Self {
         Self {
             outcomes,
             matched: vec![false; outcomes.rows.len()],
@@ -97,7 +107,7 @@ impl<'a> Join<'a> {
     }
 
     /// Every assigned customer once, in any order.
-    pub fn add(&mut self, assigned: &Assigned<'_>) -> Result<(), Problem> {
+    fn add(&mut self, assigned: &Assigned<'_>) -> Result<(), Problem> {
         let row = self.outcomes.rows.get(&key(assigned.customer));
         let values = row.map_or(self.nothing.as_slice(), |row| {
             self.matched[*row as usize] = true;
@@ -113,7 +123,7 @@ impl<'a> Join<'a> {
     }
 
     /// `metrics` as they were read; the first is the primary metric.
-    pub fn results(self, design: &Design, metrics: &[Metric]) -> Result<Results, Problem> {
+    fn results(self, design: &Design, metrics: &[Metric]) -> Result<Results, Problem> {
         let unmatched = self.matched.iter().filter(|matched| !**matched).count();
         let warnings = (unmatched > 0).then(|| {
             format!(

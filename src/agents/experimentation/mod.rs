@@ -20,7 +20,7 @@ pub mod simulate;
 pub mod words;
 
 #[cfg(test)]
-fn sample_campaign(experiment: &str) -> crate::config::Campaign {
+pub(crate) fn sample_campaign(experiment: &str) -> crate::config::Campaign {
     let source = format!(
         r#"
 [campaign]

@@ -70,8 +70,16 @@ impl OutcomeFile {
         }
     }
 
-    pub fn metrics(&self, metrics: &[Metric]) -> Vec<Result<(usize, MetricKind), Problem>> {
-        metrics.iter().map(|metric| Ok((self.column(&metric.name)?, metric.kind))).collect()
+    /// All columns that are missing are told.
+    pub fn metrics(&self, metrics: &[Metric]) -> Result<Vec<(usize, MetricKind)>, Vec<Problem>> {
+        let (mut columns, mut problems) = (Vec::new(), Vec::new());
+        for metric in metrics {
+            match self.column(&metric.name) {
+                Ok(column) => columns.push((column, metric.kind)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() { Ok(columns) } else { Err(problems) }
     }
 
     /// Hands every row to `use_row`; reports all defects together, up to [`MAX_PROBLEMS`]. True if a row says that it
@@ -229,7 +237,7 @@ mod tests {
         let file = file(bytes);
         let outcomes = OutcomeFile::open(file.path()).map_err(|problem| vec![problem])?;
         let metrics = ["visit:rate", "spend:mean"].map(|metric| metric.parse().unwrap());
-        let columns = outcomes.metrics(&metrics).into_iter().collect::<Result<Vec<_>, _>>().map_err(|p| vec![p])?;
+        let columns = outcomes.metrics(&metrics)?;
         let (mut rows, mut values) = (Vec::new(), Vec::new());
         let simulated = outcomes.for_each(|row| {
             row.metrics(&columns, &mut values)?;

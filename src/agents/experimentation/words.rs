@@ -1,4 +1,24 @@
-//! Numbers as they stand in sentences.
+//! Numbers as they stand in sentences and tables.
+
+use crate::agents::experimentation::analysis::MetricKind;
+
+impl MetricKind {
+    /// A rate, or the mean of values.
+    pub fn mean(self, value: f64) -> String {
+        match self {
+            Self::Rate => percent(value),
+            Self::Mean => decimal(value),
+        }
+    }
+
+    /// Of two rates, or of two means.
+    pub fn difference(self, difference: f64) -> String {
+        match self {
+            Self::Rate => points(difference),
+            Self::Mean => decimal(difference),
+        }
+    }
+}
 
 /// `57763` -> `57,763`.
 pub fn count(number: u64) -> String {
@@ -22,6 +42,11 @@ pub fn percent(share: f64) -> String {
     format!("{} %", if text == "-0" { "0" } else { text })
 }
 
+/// A difference of two rates, in percentage points: `0.0766` -> `7.66 pp`.
+fn points(difference: f64) -> String {
+    percent(difference).replace('%', "pp")
+}
+
 /// As [`percent`], with its sign.
 pub fn signed_percent(share: f64) -> String {
     let text = percent(share);
@@ -37,8 +62,8 @@ pub fn p_value(p: f64) -> String {
     }
 }
 
-/// Four significant digits of a mean or a difference of means.
-pub fn mean(value: f64) -> String {
+/// Four significant digits.
+fn decimal(value: f64) -> String {
     let decimals = match value.abs() {
         size if size >= 1000.0 => 0,
         size if size >= 100.0 => 1,
@@ -60,6 +85,7 @@ mod tests {
             [0.1, 0.0572, 1.18842, -0.00004, 1.0].map(percent),
             ["10 %", "5.72 %", "119 %", "-0.004 %", "100 %"]
         );
+        assert_eq!(points(-0.0854), "-8.54 pp");
         assert_eq!([0.05, -0.05, 0.0].map(signed_percent), ["+5 %", "-5 %", "0 %"]);
         assert_eq!([0.345, 5.685e-112, 0.0].map(p_value), ["0.3450", "5.7e-112", "below 1e-300"]);
     }
