@@ -156,7 +156,8 @@ impl<'a> Source<'a> {
             (CustomerFormat::Parquet, None, parquet::read(local, path, mapping, emit)?)
         } else {
             let declared = Encoding::for_label(self.customers.encoding.as_bytes()).unwrap_or(encoding_rs::UTF_8);
-            let (encoding, text) = transcode::to_utf8(bytes, &start, declared);
+            let (encoding, text) =
+                transcode::to_utf8(bytes, &start, declared).map_err(|error| broken(path, compression, error))?;
             let origin = Origin { path, compression, encoding };
             let (start, text) = peek(text).map_err(|error| origin.broken(error))?;
             refuse_no_text(&start, &origin)?;

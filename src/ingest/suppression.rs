@@ -45,7 +45,7 @@ impl Suppression {
             source::decompress(file).map_err(|e| source::unreadable(path, "suppression list", e))?;
         let broken = |error| source::broken(path, compression, error);
         let (start, text) = source::peek(text).map_err(broken)?;
-        let (_, text) = transcode::to_utf8(text, &start, encoding_rs::UTF_8);
+        let (_, text) = transcode::to_utf8(text, &start, encoding_rs::UTF_8).map_err(broken)?;
         let mut records = Records::new(text, b',');
         let mut entries = Vec::new();
         while let Some(record) = records.next().map_err(|error| match error {

@@ -83,8 +83,8 @@ mod tests {
     fn decode(bytes: &'static [u8], label: &str) -> (&'static str, Vec<u8>) {
         let declared = Encoding::for_label(label.as_bytes()).unwrap();
         // A few bytes at a time: characters are cut at every place.
-        let (encoding, mut text) =
-            to_utf8(Box::new(BufReader::with_capacity(4, bytes)), &bytes[..bytes.len().min(3)], declared);
+        let input = Box::new(BufReader::with_capacity(4, bytes));
+        let (encoding, mut text) = to_utf8(input, bytes, declared).unwrap();
         let mut decoded = Vec::new();
         text.read_to_end(&mut decoded).unwrap();
         (encoding.name(), decoded)
