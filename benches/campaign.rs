@@ -53,10 +53,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         sizes => sizes.iter().map(|size| size.parse()).collect::<Result<_, _>>()?,
     };
     let mut totals = Table::new();
-    totals.load_preset(ASCII_MARKDOWN);
+    totals.load_style(ASCII_MARKDOWN);
     totals.set_header(["customers", "file", "baseline", "campaign", "x baseline", "customers/s", "peak memory"]);
     let mut stages = Table::new();
-    stages.load_preset(ASCII_MARKDOWN);
+    stages.load_style(ASCII_MARKDOWN);
     let names = [
         Stage::Ingest,
         Stage::Profile,

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };

@@ -51,7 +51,6 @@ pub enum Format {
     Json,
 }
 
-<<<<<<< HEAD
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -82,8 +81,6 @@ fn start_tracing() {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
-=======
->>>>>>> experiment
 /// Runs an async command to its end on all cores.
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::runtime::Builder::new_multi_thread()
@@ -102,7 +99,6 @@ fn print(text: &str) -> Result<(), Error> {
         _ => Ok(()),
     }
 }
-<<<<<<< HEAD
 
 /// `1234567` -> `1,234,567`.
 fn thousands(number: u64) -> String {
@@ -134,5 +130,3 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }
-=======
->>>>>>> experiment

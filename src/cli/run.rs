@@ -61,7 +61,7 @@ pub fn run(args: Args) -> Result<(), Error> {
 
 fn render(summary: &Summary) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_HORIZONTAL_ONLY);
     let mut row = |name: &str, value: String, note: String| {
         table.add_row([Cell::new(name), Cell::new(value).set_alignment(CellAlignment::Right), Cell::new(note)]);
     };

@@ -136,7 +136,7 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
         recorder: Recorder::new(plan.campaign.campaign.id.clone()),
         plan: Arc::new(plan),
         store: workspace.staging(),
-        progress: Progress::new(watcher),
+        progress: Arc::new(Progress::new(watcher)),
         files: Vec::new(),
     };
     let ingested = run.ingest(&inputs.customers)?;
@@ -157,7 +157,7 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
     let design = run.design(&profiles).await?;
     let retrieved = run.retrieve(&segments).await?;
     let variants = run.write_and_judge(&segments, &retrieved).await?;
-    let deliveries = run.deliver(ingested.shards, &model, &segments, &variants).await?;
+    let deliveries = run.deliver(ingested.shards, &model, &variants).await?;
     let ledger = run.settle(&variants, ingested.contactable).await?;
     let closing = run.progress.start(Stage::Close, 0);
     let root = audit::write(&run.recorder, &run.store)
@@ -206,7 +206,7 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
         report: target.join(layout::REPORT_HTML),
         stages: run.progress.timings(),
         warnings,
-        simulated_decision: report.results.as_ref().map(|results| results.decision.to_string()),
+        simulated_decision: report.results.as_ref().map(|results| results.decision.in_words()),
     })
 }
 
@@ -214,7 +214,7 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
 struct Run<'a> {
     plan: Arc<Plan>,
     store: Files,
-    progress: Progress<'a>,
+    progress: Arc<Progress<'a>>,
     recorder: Recorder,
     /// What the report lists.
     files: Vec<FileEntry>,
@@ -223,7 +223,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn ingest(&mut self, customers: &Path) -> Result<Ingested, Error> {
         let size = std::fs::metadata(customers).map_or(0, |metadata| metadata.len());
-        let running = self.progress.start(Stage::Ingest, size);
+        let progress = Arc::clone(&self.progress);
+        let running = progress.start(Stage::Ingest, size);
         let mut quarantine = self.create(layout::QUARANTINE)?;
         let mut suppressed = self.create(layout::SUPPRESSED)?;
         let mut written = Vec::new();
@@ -243,7 +244,7 @@ impl Run<'_> {
                 let (bytes, sha256) =
                     shards::encoded(&shard.rows).map_err(|error| Error::failed("a shard cannot be encoded", error))?;
                 let path = layout::table(layout::SHARDS, shard.id);
-                written.push(futures::executor::block_on(shards::put(&store, path, bytes, sha256))?);
+                written.push(runtime.block_on(shards::put(&store, path, bytes, sha256))?);
                 Ok(())
             },
             progress: &mut |done, _| {
@@ -279,7 +280,8 @@ impl Run<'_> {
     async fn fit(&mut self, shard_count: u32) -> Result<Model, Error> {
         let mut next = self.plan.segmentation.clone().start();
         let mut passes = 0;
-        let running = self.progress.start(Stage::Profile, u64::from(shard_count));
+        let progress = Arc::clone(&self.progress);
+        let running = progress.start(Stage::Profile, u64::from(shard_count));
         let model = loop {
             let fitter = match next {
                 Next::Pass(fitter) => Arc::new(fitter),
@@ -311,7 +313,8 @@ impl Run<'_> {
     }
 
     async fn label(&mut self, shard_count: u32, model: &Arc<Model>) -> Result<SegmentTally, Error> {
-        let running = self.progress.start(Stage::Label, u64::from(shard_count));
+        let progress = Arc::clone(&self.progress);
+        let running = progress.start(Stage::Label, u64::from(shard_count));
         let labelled = shards::map(shard_count, &running, |id| {
             let (model, store) = (Arc::clone(model), self.store.clone());
             async move {
@@ -349,7 +352,8 @@ impl Run<'_> {
 
     async fn retrieve(&mut self, segments: &[Segment]) -> Result<Vec<Retrieved>, Error> {
         let queries = cells::queries(&self.plan.campaign, segments);
-        let running = self.progress.start(Stage::Retrieve, queries.len() as u64);
+        let progress = Arc::clone(&self.progress);
+        let running = progress.start(Stage::Retrieve, queries.len() as u64);
         let index = FullText::new(&self.plan.library, self.plan.date)
             .map_err(|error| Error::failed("the content cannot be indexed", error))?;
         let retrieved = cells::retrieve(queries, &index, &self.plan.content_folder, &running).await?;
@@ -377,12 +381,14 @@ impl Run<'_> {
             phrases: &phrases,
         };
         let total = tasks.len() as u64;
-        let running = self.progress.start(Stage::Generate, total);
+        let progress = Arc::clone(&self.progress);
+        let running = progress.start(Stage::Generate, total);
         let drafts = cells::generate(&tasks, desk, &Composer, &running).await;
         running.finish(format!("{total} variants by {}", Composer.name()));
 
-        let running = self.progress.start(Stage::Screen, total);
-        let variants = cells::screen(tasks, drafts, desk, Composer.name(), &Lexicon::new(), &running).await;
+        let progress = Arc::clone(&self.progress);
+        let running = progress.start(Stage::Screen, total);
+        let variants = cells::screen(tasks, drafts, desk, Composer.name(), &Lexicon::default(), &running).await;
         let counts = VariantCounts::of(&variants);
         running.finish(format!(
             "{} approved, {} blocked, {} for review",
@@ -397,11 +403,11 @@ impl Run<'_> {
         &mut self,
         shard_count: u32,
         model: &Arc<Model>,
-        populated: &[Segment],
         variants: &[Variant],
     ) -> Result<DeliveryTally, Error> {
-        let running = self.progress.start(Stage::Deliver, u64::from(shard_count));
-        let delivering = Arc::new(Delivering::new(&self.plan.campaign, model.segments(), populated, variants));
+        let progress = Arc::clone(&self.progress);
+        let running = progress.start(Stage::Deliver, u64::from(shard_count));
+        let delivering = Arc::new(Delivering::new(&self.plan.campaign, model.segments(), variants));
         let delivered = shards::map(shard_count, &running, |id| {
             let (delivering, model, store) = (Arc::clone(&delivering), Arc::clone(model), self.store.clone());
             async move {

@@ -12,9 +12,8 @@ use crate::{
     },
     config::Campaign,
     domain::{
-        channel::Channel,
         experiment::CONTROL,
-        id::{ArmName, Locale, PassageId, SegmentName},
+        id::ArmName,
         phrases::PhraseBook,
         problem::Problem,
         segment::Segment,

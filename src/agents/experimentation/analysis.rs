@@ -144,3 +144,12 @@ pub enum Decision {
         why: String,
     },
 }
+
+impl Decision {
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Winner { arm, why } => format!("{arm} wins. {why}"),
+            Self::NoDecision { why } => format!("No decision. {why}"),
+        }
+    }
+}

@@ -11,14 +11,16 @@ use crate::{
             assign::Assigner,
             deliveries::{Builder, Row, Tally},
         },
-        safety::SlotScreen,
+        safety::{Lexicon, SlotScreen},
     },
+    config::Campaign,
     domain::{
         attribute::{CHANNEL, LOCALE},
         channel::Channel,
         customer::{Column, Shard},
         experiment::{CONTROL, DeliveryStatus, HOLDOUT},
         id::{Locale, SegmentName, VariantId},
+        segment::Segment,
         variant::{Cell, Slots, Variant},
         verdict::Decision,
     },
@@ -35,37 +37,38 @@ enum Choice {
 
 /// Everything the delivery of a shard depends on, besides the shard.
 #[derive(Debug)]
-pub struct Delivering<'a> {
+pub struct Delivering {
+    /// The model's.
     segments: Vec<SegmentName>,
     assigner: Assigner,
-    channels: &'a [Channel],
-    locales: &'a [Locale],
-    slots: &'a Slots,
-    screen: &'a SlotScreen,
+    channels: Vec<Channel>,
+    locales: Vec<Locale>,
+    slots: Slots,
+    screen: SlotScreen,
     /// By [`Delivering::cell`].
     choices: Vec<Choice>,
 }
 
-impl<'a> Delivering<'a> {
-    pub fn new(
-        segments: Vec<SegmentName>,
-        assigner: Assigner,
-        channels: &'a [Channel],
-        locales: &'a [Locale],
-        slots: &'a Slots,
-        screen: &'a SlotScreen,
-        variants: &[Variant],
-    ) -> Self {
+impl Delivering {
+    pub fn new(campaign: &Campaign, segments: &[Segment], variants: &[Variant]) -> Self {
         let mut by_cell: HashMap<&Cell, Vec<&Variant>> = HashMap::new();
         for variant in variants {
             by_cell.entry(&variant.cell).or_default().push(variant);
         }
-        let mut delivering = Self { segments, assigner, channels, locales, slots, screen, choices: Vec::new() };
+        let mut delivering = Self {
+            segments: segments.iter().map(|segment| segment.name.clone()).collect(),
+            assigner: Assigner::new(campaign),
+            channels: campaign.campaign.channels.clone(),
+            locales: campaign.campaign.locales.clone(),
+            slots: campaign.generation.slots.clone(),
+            screen: SlotScreen::new(&campaign.generation.brand, &campaign.safety, Lexicon::default()),
+            choices: Vec::new(),
+        };
         let mut choices = Vec::new();
         for segment in &delivering.segments {
             for arm in delivering.assigner.arms() {
-                for channel in channels {
-                    for locale in locales {
+                for channel in &delivering.channels {
+                    for locale in &delivering.locales {
                         let is_control = arm.name.as_str() == CONTROL;
                         let cell = Cell {
                             segment: (!is_control).then(|| segment.clone()),
@@ -90,7 +93,7 @@ impl<'a> Delivering<'a> {
             self.channels.iter().map(|channel| shard.column(channel.consent_attribute())).collect();
         let preferred = text(shard.column(CHANNEL));
         let locale = text(shard.column(LOCALE));
-        let mut filled = FilledSlots::new(self.slots, self.screen, shard);
+        let mut filled = FilledSlots::new(&self.slots, &self.screen, shard);
         for (row, (customer, segment)) in shard.customer_ids().iter().flatten().zip(segments).enumerate() {
             let segment_name = &self.segments[usize::from(*segment)];
             let arm = self.assigner.assign(segment_name, customer);
@@ -280,7 +283,7 @@ impl<'a> FilledSlots<'a> {
                 Some(value) => {
                     let key = (name.clone(), value.to_owned());
                     let screened =
-                        self.seen.entry(key).or_insert_with(|| self.screen.screen(value).map_err(|why| why.to_string()));
+                        self.seen.entry(key).or_insert_with(|| self.screen.screen_value(value).map_err(|why| why.to_string()));
                     match screened {
                         Ok(()) => value,
                         Err(why) => {

@@ -56,14 +56,13 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn merge(mut self, other: Self) -> Self {
+    pub fn merge(&mut self, other: Self) {
         for (cell, counts) in other.cells {
             *self.cells.entry(cell).or_default() += counts;
         }
         for (reason, customers) in other.held {
             *self.held.entry(reason).or_default() += customers;
         }
-        self
     }
 
     pub fn total(&self) -> Counts {
@@ -90,7 +89,7 @@ pub struct Row<'a> {
 }
 
 /// Collects rows into a table.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Builder {
     customer: StringBuilder,
     segment: StringDictionaryBuilder<Int32Type>,

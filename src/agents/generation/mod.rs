@@ -2,7 +2,7 @@
 
 pub mod composer;
 mod layout;
-mod phrases;
+pub mod phrases;
 mod sentences;
 
 use async_trait::async_trait;
