@@ -123,8 +123,6 @@ fn place_facts<'a>(
     layout: &mut Layout<'a>,
 ) {
     let (plan, least) = if brief.cell.channel == Channel::Email { (&tone.letter, 2) } else { (&tone.note, 1) };
-    let is_new =
-        |quoted: &[&Document], volume: &Volume<'_>| quoted.iter().all(|document| document.id != volume.document.id);
     for category in plan {
         if quoted.len() < max && quoted.iter().all(|document| document.category != *category) {
             let volumes: Vec<_> = shelf.iter().filter(|volume| volume.document.category == *category).collect();
@@ -132,7 +130,8 @@ fn place_facts<'a>(
         }
     }
     while quoted.len() < least.min(max) {
-        let volumes: Vec<_> = shelf.iter().filter(|volume| is_new(quoted, volume)).collect();
+        let is_new = |volume: &&Volume<'_>| quoted.iter().all(|document| document.id != volume.document.id);
+        let volumes: Vec<_> = shelf.iter().filter(is_new).collect();
         let Some(document) = place_block(brief, tone, &volumes, quoted.len(), layout) else { break };
         quoted.push(document);
     }
@@ -343,7 +342,7 @@ mod tests {
                 locale: cell.locale.clone(),
                 limit: self.campaign.content.passages,
             };
-            let source = |hit: super::super::super::retrieval::Hit| {
+            let source = |hit: crate::agents::retrieval::Hit| {
                 let (document, passage) = self.library.passage(&hit.passage).unwrap();
                 Source { document, passage, score: hit.score }
             };
@@ -509,31 +508,5 @@ mod tests {
         let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_deref().unwrap()).collect();
         assert_eq!(fields, ["campaign.locales[1]", "experiment.arms[1].tone"]);
         assert!(TONES.iter().all(|tone| problems[1].remedy.contains(tone)));
-    }
-
-    // TEMPORARY
-    #[tokio::test]
-    async fn zz_print() {
-        let sample = Sample::load();
-        for segment in sample.segments() {
-            let segment = segment.as_ref();
-            for tone in TONES {
-                for channel in Channel::ALL {
-                    let cell = sample.cell(segment, tone, channel);
-                    let sources = sample.sources(segment, &cell).await;
-                    for candidate in 0..2 {
-                        let brief = sample.brief(&cell, segment, tone, &sources, (candidate, 7));
-                        let draft = Composer.write(&brief).await.unwrap();
-                        println!(
-                            "=== {} [{}]\nSUBJECT {}\n{}\n",
-                            cell.variant_id(candidate),
-                            filled_length(&draft.message.body, brief.slots),
-                            draft.message.subject.clone().unwrap_or_default(),
-                            draft.message.body
-                        );
-                    }
-                }
-            }
-        }
     }
 }

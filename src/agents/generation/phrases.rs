@@ -44,12 +44,15 @@ fn tones(locale: &Locale) -> Option<&'static Tones> {
     }
 }
 
+/// By its name or a synonym, in any case.
+fn find<'a>(tones: &'a Tones, name: &str) -> Option<&'a Tone> {
+    let name = name.trim().to_lowercase();
+    tones.get(&name).or_else(|| tones.values().find(|tone| tone.synonyms.contains(&name)))
+}
+
 impl Tone {
-    /// By its name or a synonym, in any case.
     pub fn find(locale: &Locale, name: &str) -> Option<&'static Self> {
-        let name = name.trim().to_lowercase();
-        let tones = tones(locale)?;
-        tones.get(&name).or_else(|| tones.values().find(|tone| tone.synonyms.contains(&name)))
+        find(tones(locale)?, name)
     }
 
     fn phrases(&self) -> impl Iterator<Item = &String> {
@@ -104,24 +107,56 @@ pub fn check_tones(campaign: &Campaign) -> Vec<Problem> {
             );
         }
     }
+    let Some(tones) = campaign.campaign.locales.iter().find_map(tones) else { return problems };
     for (index, arm) in campaign.experiment.arms.iter().enumerate() {
-        let mut known = campaign.campaign.locales.iter().filter_map(tones);
-        if let Some(tones) = known.find(|tones| !tones.contains_key(&arm.tone.trim().to_lowercase())) {
-            if tones.values().any(|tone| tone.synonyms.contains(&arm.tone.trim().to_lowercase())) {
-                continue;
-            }
+        if find(tones, &arm.tone).is_none() {
             let names: Vec<&str> = tones.keys().map(String::as_str).collect();
+            let names = names.join(", ");
             problems.push(
                 Problem::new(
                     format!("the embedded composer has no tone `{}`", arm.tone),
-                    format!(
-                        "use one of {}, or a common synonym such as warm, professional, luxury, fun, brief or urgent",
-                        names.join(", ")
-                    ),
+                    format!("use {names}, or a common synonym such as warm, professional, luxury, fun or brief"),
                 )
                 .at_field(format!("experiment.arms[{index}].tone")),
             );
         }
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_phrase_asserts_nothing_and_shouts_never() {
+        let facts = regex::Regex::new(
+            r"(?i)[0-9$%!]|\b(one|two|three|four|five|six|seven|eight|nine|ten|half|double|free|new price|sale|best|only today|today|tomorrow|last|ends?|hurry|now or never)\b",
+        )
+        .unwrap();
+        for tone in ENGLISH.values() {
+            for phrase in tone.phrases() {
+                assert!(!facts.is_match(phrase), "{phrase}");
+                let slots = phrase.matches("{{").count();
+                assert_eq!(slots, SLOTS.iter().filter(|(_, mark)| phrase.contains(mark)).count(), "{phrase}");
+                assert!(
+                    phrase.split_whitespace().all(|word| word.len() < 2 || word.to_uppercase() != word),
+                    "{phrase}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_tone_and_synonym_means_exactly_one_tone() {
+        let names: Vec<&String> =
+            ENGLISH.iter().flat_map(|(name, tone)| [name].into_iter().chain(&tone.synonyms)).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+        for name in names {
+            assert!(find(&ENGLISH, &name.to_uppercase()).is_some());
+        }
+        assert!(find(&ENGLISH, NEUTRAL).is_some());
+    }
 }

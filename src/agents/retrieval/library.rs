@@ -264,4 +264,23 @@ mod tests {
         assert_eq!(first, digest(&[("x/b.md", &b), ("a.md", &a)]));
         assert_ne!(first, digest(&[("a.md", &b), ("b.md", &a)]));
     }
+
+    #[test]
+    fn the_sample_says_why_its_unusable_documents_are_that() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/content");
+        let library = Library::load(&folder).unwrap();
+        let today = date(2026, 11, 22);
+        let unusable: Vec<_> =
+            library.unusable(today).map(|(document, why)| format!("{}: {}", document.id, why.join("; "))).collect();
+        assert_eq!(
+            unusable,
+            [
+                "cobalt-mug: it was withdrawn",
+                "harvest-offer: its offer ended on 2026-10-31",
+                "skylark-glaze: it is a draft",
+                "wholesale-draft: it is a draft",
+            ]
+        );
+        assert_eq!(library.usable(today).count() + unusable.len(), library.documents().len());
+    }
 }
