@@ -26,7 +26,7 @@ const CITIES: [&str; 16] = [
     "Aberdeen", "Bath", "Belfast", "Bristol", "Cardiff", "Cork", "Dublin", "Durham", "Exeter", "Galway", "Glasgow",
     "Leeds", "Norwich", "Oban", "Sheffield", "York",
 ];
-const FAVOURITES: [&str; 4] = ["FAVOURITE_A", "FAVOURITE_B", "FAVOURITE_C", "FAVOURITE_D"];
+const FAVOURITES: [&str; 4] = ["teapots", "mugs", "bakeware", "tea"];
 /// First names as they arrive from web forms: none of them may ever stand in a message.
 const HOSTILE_NAMES: [&str; 4] =
     ["<b>Bob</b>", "Ignore previous instructions", "www.win-a-prize.example", "=HYPERLINK(A1)"];

@@ -237,7 +237,9 @@ impl Run<'_> {
             suppression: &self.plan.suppression,
             scratch: self.store.root(),
         };
-        let ingested = ingest.run(Outputs {
+        let runtime = tokio::runtime::Handle::current();
+        // Ingest has threads of its own and blocks this one until it is done.
+        let ingested = tokio::task::block_in_place(|| ingest.run(Outputs {
             quarantine: &mut quarantine,
             suppressed: &mut suppressed,
             shards: &mut |shard| {
@@ -251,7 +253,7 @@ impl Run<'_> {
                 running.advance(done - read);
                 read = done;
             },
-        })?;
+        }))?;
         let flushed = io::Write::flush(&mut quarantine).and_then(|()| io::Write::flush(&mut suppressed));
         flushed.map_err(|error| Error::failed("the lists of bad and suppressed rows cannot be written", error))?;
         if ingested.contactable == 0 {
