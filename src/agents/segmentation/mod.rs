@@ -25,6 +25,8 @@ mod quantiles;
 mod rfm;
 mod rules;
 mod tally;
+#[cfg(test)]
+mod testing;
 
 use serde::{Deserialize, Serialize};
 
