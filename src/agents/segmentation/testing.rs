@@ -82,3 +82,15 @@ pub fn shared_data(file: &str) -> Option<std::path::PathBuf> {
     eprintln!("skipped: {file} is not there");
     None
 }
+
+/// The 4,338 customers of the UCI Online Retail data with their reference scores (recency, frequency, monetary).
+pub fn online_retail() -> Option<(Shard, Vec<[usize; 3]>)> {
+    let file = std::fs::File::open(shared_data("customers/online_retail_rfm.csv.gz")?).unwrap();
+    let mut reader = csv::Reader::from_reader(flate2::read::GzDecoder::new(file));
+    let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+    let column = |index: usize| numbers(rows.iter().map(|row| Some(row[index].parse().unwrap())));
+    let ids: Vec<String> = rows.iter().map(|row| row[0].to_owned()).collect();
+    let shard = shard(&ids, [("recency_days", column(1)), ("frequency", column(2)), ("monetary", column(3))]);
+    let scores = rows.iter().map(|row| [7, 8, 9].map(|index| row[index].parse().unwrap())).collect();
+    Some((shard, scores))
+}
