@@ -267,7 +267,10 @@ mod tests {
                 ("segmentation.rules[0].when", "rule `A`, column 1 at `monetray`: there is no attribute `monetray`"),
                 ("segmentation.rules[1]", "rule `B` has no condition, so the rules after it are never asked"),
                 ("segmentation.rules[2].name", "rules 1 and 3 are both called `A`"),
-                ("segmentation.rules[2].when", "rule `A`, column 10 at `>`: a number cannot be compared so with text"),
+                (
+                    "segmentation.rules[2].when",
+                    "rule `A`, column 10 at `>`: a number cannot be compared this way with text"
+                ),
             ]
         );
         assert_eq!(problems[0].remedy, "did you mean `monetary`? The attributes are: monetary, recency_days");

@@ -421,7 +421,7 @@ impl Reader<'_> {
             }
             _ => "compare values of one type, or declare the attribute's type under [customers.columns]",
         };
-        self.fault(at, format!("{} cannot be compared so with {}", left.kind(), right.kind()), remedy)
+        self.fault(at, format!("{} cannot be compared this way with {}", left.kind(), right.kind()), remedy)
     }
 }
 
