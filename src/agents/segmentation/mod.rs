@@ -26,6 +26,8 @@ mod quantiles;
 mod rfm;
 mod rules;
 mod tally;
+#[cfg(test)]
+mod testing;
 
 use serde::{Deserialize, Serialize};
 
@@ -232,5 +234,145 @@ impl TryFrom<Saved> for Model {
             return Err("the segments are not those of the model's method");
         }
         Ok(Self { segments: saved.segments, method: saved.method })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::testing::{attributes, cut, ids, numbers, shard, texts};
+    use super::*;
+
+    fn segmentation(toml: &str) -> Segmentation {
+        toml::from_str(toml).unwrap()
+    }
+
+    fn plans() -> [Plan; 3] {
+        let attributes = attributes("recency_days: number, frequency: number, monetary: number, city: text");
+        [
+            "method = 'rules'\n[[rules]]\nname = 'A'\nwhen = 'monetary > 50.1 && city == \"Rome\"'\n[[rules]]\nname = 'B'",
+            "method = 'rfm'",
+            "method = 'kmeans'\nmax_clusters = 4",
+        ]
+        .map(|toml| Plan::new(&segmentation(toml), &attributes).unwrap())
+    }
+
+    fn fit(plan: Plan, shards: &[Shard]) -> Model {
+        let mut next = plan.start();
+        loop {
+            match next {
+                Next::Pass(fitter) => {
+                    let profile = shards.iter().map(|shard| fitter.profile(shard)).reduce(Profile::merge);
+                    let profile = profile.unwrap_or_else(|| fitter.empty());
+                    next = fitter.advance(profile);
+                }
+                Next::Model(model) => return model,
+            }
+        }
+    }
+
+    /// The segment and reason of every customer.
+    fn labelled(model: &Model, shards: &[Shard]) -> Vec<(u16, String)> {
+        let of_shard = |shard: &Shard| {
+            let labels = model.label(shard);
+            assert_eq!(labels.segments.len(), shard.len());
+            let reasons = labels.reason_of.iter().map(|reason| labels.reasons[*reason as usize].clone());
+            labels.segments.iter().copied().zip(reasons.collect::<Vec<_>>()).collect::<Vec<_>>()
+        };
+        shards.iter().flat_map(of_shard).collect()
+    }
+
+    fn customers() -> impl Strategy<Value = Shard> {
+        let number = || prop::option::weighted(0.9, prop_oneof![0.0..100.0, (0..5).prop_map(f64::from)]);
+        let city = prop::option::of(prop::sample::select(vec!["Rome", "Bari"]));
+        prop::collection::vec((number(), number(), number(), city), 0..60).prop_map(|rows| {
+            shard(
+                &ids(rows.len()),
+                [
+                    ("recency_days", numbers(rows.iter().map(|row| row.0))),
+                    ("frequency", numbers(rows.iter().map(|row| row.1))),
+                    ("monetary", numbers(rows.iter().map(|row| row.2))),
+                    ("city", texts(rows.iter().map(|row| row.3))),
+                ],
+            )
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn shards_and_their_order_change_nothing(whole in customers(), sizes in prop::collection::vec(0..30_usize, 0..4)) {
+            for plan in plans() {
+                let mut shards = cut(&whole, &sizes);
+                let model = fit(plan.clone(), std::slice::from_ref(&whole));
+                prop_assert_eq!(labelled(&model, &shards), labelled(&model, std::slice::from_ref(&whole)));
+                shards.reverse();
+                let other = fit(plan, &shards);
+                prop_assert_eq!(serde_json::to_string(&other).unwrap(), serde_json::to_string(&model).unwrap());
+            }
+        }
+
+        #[test]
+        fn a_model_read_back_is_the_same_model(whole in customers()) {
+            for plan in plans() {
+                let model = fit(plan, std::slice::from_ref(&whole));
+                let json = serde_json::to_string_pretty(&model).unwrap();
+                prop_assert!(json.contains("\"schema\": \"segments/1\""));
+                let read: Model = serde_json::from_str(&json).unwrap();
+                prop_assert_eq!(&read, &model);
+                prop_assert_eq!(labelled(&read, std::slice::from_ref(&whole)), labelled(&model, std::slice::from_ref(&whole)));
+            }
+        }
+
+        #[test]
+        fn a_tally_counts_every_customer_once(whole in customers(), sizes in prop::collection::vec(0..30_usize, 0..4)) {
+            for plan in plans() {
+                let model = fit(plan, std::slice::from_ref(&whole));
+                let mut tally = Tally::default();
+                for shard in cut(&whole, &sizes) {
+                    let mut part = Tally::default();
+                    part.add(&model, &shard, &model.label(&shard));
+                    tally.merge(part);
+                }
+                let profiles = tally.profiles(&model);
+                prop_assert_eq!(profiles.len(), model.segments().len());
+                prop_assert_eq!(profiles.iter().map(|profile| profile.customers).sum::<u64>(), whole.len() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_that_does_not_fit_together_is_refused() {
+        let model = fit(plans()[2].clone(), &[]);
+        let json = serde_json::to_value(&model).unwrap();
+        let mut wrong = json.clone();
+        wrong["method"]["kmeans"]["centroids"] = serde_json::json!([[1.0, 2.0]]);
+        assert!(serde_json::from_value::<Model>(wrong).is_err());
+        let mut wrong = json.clone();
+        wrong["schema"] = "segments/2".into();
+        assert!(serde_json::from_value::<Model>(wrong).is_err());
+        assert!(serde_json::from_value::<Model>(json).is_ok());
+    }
+
+    #[test]
+    fn a_tally_knows_means_and_overlaps() {
+        let attributes = attributes("age: number");
+        let rules = "method = 'rules'\n[[rules]]\nname = 'Adults'\nwhen = 'age >= 18'\n[[rules]]\nname = 'Seniors'\nwhen = 'age > 65 || age < 5'\n[[rules]]\nname = 'Rest'";
+        let model = fit(Plan::new(&segmentation(rules), &attributes).unwrap(), &[]);
+        let customers = shard(&ids(5), [("age", numbers([Some(20.0), Some(70.0), Some(3.0), None, Some(7.0)]))]);
+        let mut tally = Tally::default();
+        tally.add(&model, &customers, &model.label(&customers));
+        let profiles = tally.profiles(&model);
+        let means: Vec<_> =
+            profiles.iter().map(|p| (p.customers, p.traits[0].mean, p.traits[0].overall_mean)).collect();
+        assert_eq!(means, [(2, 45.0, 25.0), (1, 3.0, 25.0), (2, 7.0, 25.0)]);
+        let overlaps = tally.overlaps(&model);
+        assert_eq!(overlaps.len(), 1);
+        assert_eq!(
+            (overlaps[0].winner.as_str(), overlaps[0].other.as_str(), overlaps[0].customers),
+            ("Adults", "Seniors", 1)
+        );
     }
 }

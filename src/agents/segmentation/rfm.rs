@@ -168,3 +168,83 @@ fn customers(shard: &Shard) -> impl Iterator<Item = Option<[f64; 3]>> {
     let value = |column: Option<&Float64Array>, row| column.filter(|column| column.is_valid(row)).map(|c| c.value(row));
     (0..shard.len()).map(move |row| Some([value(columns[0], row)?, value(columns[1], row)?, value(columns[2], row)?]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agents::segmentation::testing::{cut, ids, numbers, online_retail, shard, shared_data};
+
+    fn fit(shards: &[Shard]) -> Scoring {
+        let mut fitter = Fitter::new();
+        loop {
+            let profile = shards.iter().map(|shard| fitter.profile(shard)).fold(Profile::default(), Profile::merge);
+            match fitter.advance(&profile) {
+                Ok(scoring) => return scoring,
+                Err(next) => fitter = next,
+            }
+        }
+    }
+
+    #[test]
+    fn real_customers_get_the_reference_scores_and_edges() {
+        let Some((shard, reference_scores)) = online_retail() else { return };
+        let Some(path) = shared_data("customers/online_retail_rfm_reference.json") else { return };
+        let reference: serde_json::Value = serde_json::from_reader(std::fs::File::open(path).unwrap()).unwrap();
+        let cuts = fit(&cut(&shard, &[1, 1_000, 0, 2_500])).cuts.unwrap();
+        for (name, cuts) in ATTRIBUTES.into_iter().zip([cuts.recency_days, cuts.frequency, cuts.monetary]) {
+            let edges: Cuts = serde_json::from_value(reference["percentile_edges"][name].clone()).unwrap();
+            assert_eq!(cuts, edges, "{name}");
+        }
+        let scores: Vec<_> = customers(&shard).flatten().map(|values| cuts.scores(values)).collect();
+        assert_eq!(scores.len(), 4_338);
+        assert_eq!(scores, reference_scores);
+    }
+
+    #[test]
+    fn every_pair_of_scores_has_its_segment() {
+        let customers = 5 * 5;
+        let shard = shard(
+            &ids(customers),
+            [
+                ("recency_days", numbers((0..customers).map(|i| Some((i % 5) as f64)))),
+                ("frequency", numbers((0..customers).map(|i| Some((i / 5) as f64)))),
+                ("monetary", numbers((0..customers).map(|i| Some((i / 5) as f64)))),
+            ],
+        );
+        let labels = fit(std::slice::from_ref(&shard)).label(&shard);
+        let name = |recency: usize, value: usize| SEGMENTS[usize::from(labels.segments[value * 5 + recency])].0;
+        assert_eq!(name(0, 4), "Champions");
+        assert_eq!(name(0, 0), "New");
+        assert_eq!(name(1, 0), "Promising");
+        assert_eq!(name(1, 2), "Potential Loyalists");
+        assert_eq!(name(2, 2), "Needing Attention");
+        assert_eq!(name(2, 4), "Loyal");
+        assert_eq!(name(2, 0), "About to Sleep");
+        assert_eq!(name(4, 4), "Cannot Lose Them");
+        assert_eq!(name(3, 3), "At Risk");
+        assert_eq!(name(4, 0), "Hibernating");
+        assert_eq!(
+            labels.reasons[labels.reason_of[5] as usize],
+            "recency 0 days (score 5), 1 order (score 2), monetary value 1 (score 2)"
+        );
+        let used: std::collections::BTreeSet<_> = GRID.as_flattened().iter().collect();
+        assert_eq!(used.len(), SEGMENTS.len() - 1);
+    }
+
+    #[test]
+    fn who_lacks_a_value_is_set_apart_and_does_not_move_the_others() {
+        let some = shard(
+            &ids(3),
+            [
+                ("recency_days", numbers([Some(1.0), Some(2.0), Some(3.0)])),
+                ("frequency", numbers([Some(3.0), None, Some(1.0)])),
+                ("monetary", numbers([Some(3.0), Some(1e9), Some(1.0)])),
+            ],
+        );
+        let scoring = fit(std::slice::from_ref(&some));
+        assert_eq!(scoring.cuts.unwrap().monetary, [1.4, 1.8, 2.2, 2.6]);
+        assert_eq!(scoring.label(&some).segments[1], NOT_ENOUGH_HISTORY);
+        let nobody = fit(&[]);
+        assert_eq!(nobody.label(&some).segments, [NOT_ENOUGH_HISTORY; 3]);
+    }
+}

@@ -75,7 +75,11 @@ impl Points {
 }
 
 pub fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+    let mut sum = 0.0;
+    for (a, b) in a.iter().zip(b) {
+        sum += (a - b) * (a - b);
+    }
+    sum
 }
 
 /// The best of several starts. There must be at least `clusters` distinct points.
@@ -193,16 +197,17 @@ pub fn silhouette(points: &Points, labels: &[usize]) -> Option<f64> {
     if sizes.iter().filter(|size| **size > 0).count() < 2 {
         return None;
     }
+    // For each point, the sum of its distances to the points of each cluster; each pair is measured once.
+    let mut distances = vec![0.0; points.len() * clusters];
+    for (index, point) in points.iter().enumerate() {
+        for (other_index, other) in points.iter().enumerate().take(index) {
+            let distance = squared_distance(point, other).sqrt();
+            distances[index * clusters + labels[other_index]] += distance;
+            distances[other_index * clusters + labels[index]] += distance;
+        }
+    }
     let mut total = 0.0;
-    let mut distances = vec![0.0; clusters];
-    for (point, own) in points.iter().zip(labels) {
-        distances.fill(0.0);
-        for (other, label) in points.iter().zip(labels) {
-            distances[*label] += squared_distance(point, other).sqrt();
-        }
-        if sizes[*own] < 2 {
-            continue;
-        }
+    for (distances, own) in distances.chunks_exact(clusters).zip(labels).filter(|(_, own)| sizes[**own] > 1) {
         let within = distances[*own] / (sizes[*own] - 1) as f64;
         let between = (0..clusters)
             .filter(|cluster| cluster != own && sizes[*cluster] > 0)

@@ -292,3 +292,86 @@ fn numbers<'a>(shard: &'a Shard, attribute: &str) -> Option<&'a Float64Array> {
 fn value(column: &Float64Array, row: usize) -> Option<f64> {
     column.is_valid(row).then(|| column.value(row))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agents::segmentation::testing::{ids, numbers, online_retail, shard, shared_data};
+
+    fn fitter(features: &[&str], max_clusters: usize) -> Fitter {
+        Fitter { features: features.iter().map(|name| (*name).to_owned()).collect(), min_clusters: 2, max_clusters }
+    }
+
+    #[test]
+    fn real_customers_are_clustered_as_well_as_by_the_reference() {
+        let Some((customers, _)) = online_retail() else { return };
+        let Some(path) = shared_data("customers/online_retail_rfm_reference.json") else { return };
+        let reference: serde_json::Value = serde_json::from_reader(std::fs::File::open(path).unwrap()).unwrap();
+        // Four of them are enough to choose from, and keep the test short.
+        let fitter = fitter(&["recency_days", "frequency", "monetary"], 4);
+        let profile = fitter.profile(&customers);
+        let (features, _) = fitter.features(&profile);
+        let scaled = |values: &Vec<f64>| features.iter().map(|(i, f)| f.scaled(values[*i])).collect::<Vec<_>>();
+        let points = Points::new(3, profile.sample.values().flat_map(scaled).collect());
+        for (clusters, expected) in reference["kmeans"].as_object().unwrap() {
+            let found = lloyd::cluster(&points, clusters.parse().unwrap());
+            let inertia = expected["inertia"].as_f64().unwrap();
+            assert!(found.inertia <= inertia * 1.001, "{clusters}: {} against {inertia}", found.inertia);
+            let silhouette = lloyd::silhouette(&points, &found.labels).unwrap();
+            let expected = expected["silhouette"].as_f64().unwrap();
+            assert!((silhouette - expected).abs() <= 0.005, "{clusters}: {silhouette} against {expected}");
+        }
+        let clusters = fitter.fit(&profile);
+        assert_eq!(clusters.sizes, [2_670, 1_668]);
+        let names: Vec<_> = clusters.segments().into_iter().map(|segment| segment.name.to_string()).collect();
+        assert_eq!(names, ["Low frequency, low monetary", "High frequency, high monetary"]);
+    }
+
+    #[test]
+    fn a_missing_value_counts_as_the_average_and_the_reason_says_so() {
+        let half = |low: f64, high: f64| (0..40).map(move |i| Some(if i < 30 { low } else { high } + f64::from(i % 3)));
+        let customers = shard(&ids(40), [("orders", numbers(half(1.0, 50.0))), ("age", numbers(half(-20.0, 60.0)))]);
+        let fitter = fitter(&["age", "orders", "absent"], 2);
+        let clusters = fitter.fit(&fitter.profile(&customers));
+        assert_eq!(clusters.sizes, [30, 10]);
+        assert_eq!(clusters.constant, ["absent"]);
+        assert_eq!(clusters.features.iter().map(|f| f.logarithmic).collect::<Vec<_>>(), [false, true]);
+        let later =
+            shard(&ids(2), [("orders", numbers([Some(60.0), Some(-3.0)])), ("age", numbers([None, Some(-20.0)]))]);
+        let labels = clusters.label(&later, &clusters.segments());
+        assert_eq!(labels.segments, [1, 0]);
+        assert_eq!(
+            labels.reasons[0],
+            "most like the group \"Very high age, very high orders\"; age not known, so the average was assumed"
+        );
+    }
+
+    #[test]
+    fn customers_who_are_all_alike_are_one_segment() {
+        for values in [vec![Some(7.0); 5], vec![None; 5], vec![Some(1e308), Some(-1e308), None, None, None], vec![]] {
+            let customers = shard(&ids(values.len()), [("orders", numbers(values))]);
+            let fitter = fitter(&["orders"], 8);
+            let clusters = fitter.fit(&fitter.profile(&customers));
+            assert_eq!(clusters.segments()[0].name.as_str(), "All customers");
+            assert!(clusters.label(&customers, &clusters.segments()).segments.iter().all(|segment| *segment == 0));
+            serde_json::from_str::<Clusters>(&serde_json::to_string(&clusters).unwrap()).unwrap();
+        }
+        let two = shard(&ids(2), [("orders", numbers([Some(1.0), Some(2.0)]))]);
+        let fitter = fitter(&["orders"], 8);
+        assert_eq!(fitter.fit(&fitter.profile(&two)).sizes, [1, 1]);
+    }
+
+    #[test]
+    fn the_sample_is_the_same_whatever_the_order() {
+        let count = SAMPLE + 500;
+        let values = |from: usize, to: usize| numbers((from..to).map(|i| Some(i as f64)));
+        let all = ids(count);
+        let fitter = fitter(&["orders"], 2);
+        let whole = fitter.profile(&shard(&all, [("orders", values(0, count))]));
+        let one = fitter.profile(&shard(&all[..7_000], [("orders", values(0, 7_000))]));
+        let two = fitter.profile(&shard(&all[7_000..], [("orders", values(7_000, count))]));
+        assert_eq!(whole.sample.len(), SAMPLE);
+        assert_eq!(one.clone().merge(two.clone()), whole);
+        assert_eq!(two.merge(one), whole);
+    }
+}

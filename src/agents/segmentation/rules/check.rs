@@ -75,11 +75,11 @@ impl Checked<'_> {
                     self.translator.search(&[self.goal(index, true), self.goal(*earlier, false)]) == Ok(None)
                 });
                 let by = match alone {
-                    Some(earlier) => format!("the earlier rule `{}`", self.rules[earlier].name),
-                    None => "the earlier rules".to_owned(),
+                    Some(earlier) => format!("the earlier rule `{}` takes", self.rules[earlier].name),
+                    None => "the earlier rules together take".to_owned(),
                 };
                 Problem::new(
-                    format!("rule `{name}` is unreachable: {by} already matches every customer that it would match"),
+                    format!("rule `{name}` is unreachable: {by} every customer that it would match"),
                     "move it before the more general rule, narrow that one, or remove it",
                 )
             };
@@ -202,5 +202,220 @@ fn array(attribute: &Attribute, value: &Value) -> ArrayRef {
             Value::Day(day) => Some(*day as i32),
             _ => None,
         }])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        agents::segmentation::{
+            rules::{Rules, formula::TooComplex},
+            testing::{attribute, flags, ids, numbers, shard, texts},
+        },
+        config::campaign::RuleSpec,
+    };
+
+    fn campaign_attributes() -> Attributes {
+        let ranged = Attribute { min: Some(0.0), max: Some(4.0), ..attribute("age", AttributeType::Number) };
+        let declared = Attribute {
+            values: vec!["gold".into(), "silver".into()],
+            required: true,
+            ..attribute("tier", AttributeType::Text)
+        };
+        Attributes::new(vec![
+            ranged,
+            declared,
+            attribute("city", AttributeType::Text),
+            attribute("newbie", AttributeType::Boolean),
+            attribute("visits", AttributeType::Integer),
+            attribute("since", AttributeType::Date),
+        ])
+    }
+
+    fn specs(conditions: &[&str]) -> Vec<RuleSpec> {
+        let spec = |(index, when): (usize, &&str)| RuleSpec {
+            name: format!("{}", char::from(b'A' + index as u8)).parse().unwrap(),
+            when: (!when.is_empty()).then(|| (*when).to_owned()),
+            description: None,
+        };
+        conditions.iter().enumerate().map(spec).collect()
+    }
+
+    /// An empty condition stands for none.
+    fn problems(conditions: &[&str], overlap: Overlap) -> Vec<String> {
+        match Rules::new(&specs(conditions), overlap, &campaign_attributes()) {
+            Ok(_) => Vec::new(),
+            Err(problems) => {
+                problems.into_iter().map(|p| format!("{}: {}", p.field.unwrap_or_default(), p.message)).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn rules_that_contradict_themselves_or_each_other_are_named() {
+        let first_wins = |conditions: &[&str]| problems(conditions, Overlap::FirstWins);
+        assert_eq!(
+            first_wins(&["age > 3 && age < 4", "visits > 1 && visits < 2", ""]),
+            ["segmentation.rules[1].when: rule `B` can never match: no customer fulfils its condition"]
+        );
+        assert_eq!(
+            first_wins(&["age > 1", "newbie", "age > 2 && visits > 3", ""]),
+            [
+                "segmentation.rules[2].when: rule `C` is unreachable: the earlier rule `A` takes every customer that it would match"
+            ]
+        );
+        assert_eq!(
+            first_wins(&["age > 2", "age < 3", "age == 1.5 || age == 3.5", ""]),
+            [
+                "segmentation.rules[2].when: rule `C` is unreachable: the earlier rules together take every customer that it would match"
+            ]
+        );
+        assert!(
+            first_wins(&["since < timestamp('2026-01-01') && since > timestamp('2025-12-31')", ""])[0]
+                .contains("never")
+        );
+        assert!(first_wins(&["tier == 'bronze'", ""])[0].contains("never"));
+        assert!(first_wins(&["tier.endsWith('er') && tier != 'silver'", ""])[0].contains("never"));
+        assert!(first_wins(&["age > 5", ""])[0].contains("never"));
+        assert!(first_wins(&["age > visits", "visits < age && newbie", ""])[0].contains("unreachable"));
+        assert_eq!(first_wins(&["city.startsWith('A') && city == 'Bari'", "age * 2 > 100", ""]), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_last_rule_may_have_a_condition_only_if_nobody_is_left() {
+        let first_wins = |conditions: &[&str]| problems(conditions, Overlap::FirstWins);
+        assert_eq!(first_wins(&["tier == 'gold'", "tier == 'silver'"]), [] as [String; 0]);
+        assert_eq!(first_wins(&["age > 2", "age <= 2", "age == null"]), [] as [String; 0]);
+        assert_eq!(first_wins(&["city.contains('x')", "!city.contains('x')", "!has(city)"]), [] as [String; 0]);
+        assert_eq!(first_wins(&["age > visits", "age <= visits", "age == null || visits == null"]), [] as [String; 0]);
+        assert_eq!(
+            first_wins(&["age > 2", "age <= 2"]),
+            ["segmentation.rules[1]: a customer with no age matches no rule"]
+        );
+        assert_eq!(
+            first_wins(&["age > 2 || age == null", "age < 2"]),
+            ["segmentation.rules[1]: a customer with age = 2 matches no rule"]
+        );
+        assert_eq!(
+            first_wins(&["age * 2 > 1", "age * 2 <= 1", "age == null"]),
+            ["segmentation.rules[2]: it cannot be shown that every customer matches a rule"]
+        );
+    }
+
+    #[test]
+    fn overlaps_are_refused_with_a_customer_who_shows_them() {
+        let refuse = |conditions: &[&str]| problems(conditions, Overlap::Refuse);
+        assert_eq!(
+            refuse(&["age > 2", "age < 3 && newbie", ""]),
+            [
+                "segmentation.rules[1].when: rules `A` and `B` overlap: a customer with age = 2.5 and newbie = true matches both"
+            ]
+        );
+        assert_eq!(refuse(&["age >= 2", "age < 2", ""]), [] as [String; 0]);
+        assert_eq!(
+            refuse(&["city.startsWith('Ba')", "city == 'Bari'", ""]),
+            ["segmentation.rules[1].when: rules `A` and `B` overlap: a customer with city = \"Bari\" matches both"]
+        );
+        assert_eq!(refuse(&["age * 2 > 100", "age < 1", ""]), [] as [String; 0]);
+    }
+
+    /// Every combination of values that can matter for conditions whose literals are 1, 2, 3, gold and Rome.
+    fn grid() -> Shard {
+        let ages: Vec<_> = (0..=8).map(|half| Some(f64::from(half) / 2.0)).chain([None]).collect();
+        let visits: Vec<_> = (0..=4).map(|whole| Some(f64::from(whole))).chain([None]).collect();
+        let cities = [Some("Rome"), Some("Bari"), None];
+        let tiers = [Some("gold"), Some("silver")];
+        let newbies = [Some(true), Some(false), None];
+        let mut rows = Vec::new();
+        for age in &ages {
+            for visit in &visits {
+                for city in cities {
+                    for tier in tiers {
+                        rows.extend(newbies.map(|newbie| (*age, *visit, city, tier, newbie)));
+                    }
+                }
+            }
+        }
+        shard(
+            &ids(rows.len()),
+            [
+                ("age", numbers(rows.iter().map(|row| row.0))),
+                ("visits", numbers(rows.iter().map(|row| row.1))),
+                ("city", texts(rows.iter().map(|row| row.2))),
+                ("tier", texts(rows.iter().map(|row| row.3))),
+                ("newbie", flags(rows.iter().map(|row| row.4))),
+            ],
+        )
+    }
+
+    fn expression() -> impl Strategy<Value = String> {
+        let order = prop::sample::select(vec!["<", "<=", "==", "!=", ">=", ">"]);
+        let number = (prop::sample::select(vec!["age", "visits"]), order, 1..4)
+            .prop_map(|(attribute, order, literal)| format!("{attribute} {order} {literal}"));
+        let other = prop::sample::select(vec![
+            "newbie",
+            "tier == 'gold'",
+            "city == 'Rome'",
+            "city in ['Rome', 'Bari']",
+            "has(age)",
+            "newbie == null",
+            "city != null",
+            "tier.startsWith('g')",
+            "visits in [1, 3]",
+        ]);
+        prop_oneof![3 => number, 2 => other.prop_map(str::to_owned)].prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 2..4).prop_map(|parts| format!("({})", parts.join(" && "))),
+                prop::collection::vec(inner.clone(), 2..4).prop_map(|parts| format!("({})", parts.join(" || "))),
+                inner.prop_map(|part| format!("!({part})")),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Both ways: what is said to be impossible does not occur, and what is said to be possible is shown.
+        #[test]
+        fn the_analysis_agrees_with_trying_every_customer(sources in prop::collection::vec(expression(), 1..5)) {
+            let attributes = campaign_attributes();
+            let types = attributes.iter().map(|attribute| (attribute.name.clone(), attribute.kind)).collect();
+            let rules: Vec<Rule> = specs(&sources.iter().map(String::as_str).collect::<Vec<_>>())
+                .iter()
+                .map(|spec| Rule::new(spec, &types).unwrap())
+                .collect();
+            let grid = grid();
+            let matches: Vec<Vec<bool>> = rules
+                .iter()
+                .map(|rule| rule.condition.as_ref().unwrap().evaluate(&grid).iter().map(|t| t.is_true()).collect())
+                .collect();
+            let mut translator = Translator::new(&attributes);
+            let formulas: Vec<_> = rules
+                .iter()
+                .map(|rule| (rule.condition.as_ref().unwrap(), translator.formula(rule.condition.as_ref().unwrap())))
+                .collect();
+            let checked = Checked { rules: &rules, formulas, translator, attributes: &attributes };
+            let last = rules.len() - 1;
+            // The last rule without the others; two rules at once; nobody at all.
+            let mut wanted: Vec<Vec<(usize, bool)>> =
+                vec![(0..=last).map(|rule| (rule, rule == last)).collect(), (0..=last).map(|rule| (rule, false)).collect()];
+            wanted.push(vec![(0, true), (last, true)]);
+            for wanted in wanted {
+                let goals: Vec<_> = wanted.iter().map(|(rule, holds)| checked.goal(*rule, *holds)).collect();
+                let on_grid = (0..grid.len()).any(|row| wanted.iter().all(|(rule, holds)| matches[*rule][row] == *holds));
+                match checked.translator.search(&goals) {
+                    Ok(None) => prop_assert!(!on_grid, "{:?} {:?}", sources, wanted),
+                    Ok(Some(region)) => {
+                        let customer = checked.example(&region);
+                        for (rule, holds) in &wanted {
+                            let condition = checked.formulas[*rule].0;
+                            prop_assert_eq!(customer.is_matched_by(condition), *holds, "{:?} {}", sources, customer.words);
+                        }
+                    }
+                    Err(TooComplex) => prop_assert!(false, "too complex: {:?}", sources),
+                }
+            }
+        }
     }
 }

@@ -215,3 +215,58 @@ impl Day {
 fn with_nan<'a, T: ArrowPrimitiveType<Native: Into<f64>>>(column: &PrimitiveArray<T>) -> Numbers<'a> {
     Numbers::Each(column.iter().map(|value| value.map_or(f64::NAN, Into::into)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::{Types, parse};
+    use super::*;
+    use crate::agents::segmentation::testing::{attributes, flags, ids, numbers, shard, texts};
+
+    /// One letter per customer: `t`, `f`, or `-` for unknown.
+    fn answers(source: &str) -> String {
+        let shard = shard(
+            &ids(5),
+            [
+                ("age", numbers([Some(20.0), Some(40.0), Some(0.0), None, Some(1e308)])),
+                ("visits", numbers([Some(1.0), Some(0.0), None, Some(3.0), Some(1e308)])),
+                ("city", texts([Some("Rome"), Some("rome"), Some(""), None, Some("Zürich")])),
+                ("newbie", flags([Some(true), Some(false), None, Some(true), Some(false)])),
+            ],
+        );
+        let types: Types = attributes("age: number, visits: integer, city: text, newbie: boolean, absent: number")
+            .iter()
+            .map(|attribute| (attribute.name.clone(), attribute.kind))
+            .collect();
+        let letter = |truth| match truth {
+            Truth::TRUE => 't',
+            Truth::FALSE => 'f',
+            _ => '-',
+        };
+        parse(source, &types).unwrap().evaluate(&shard).into_iter().map(letter).collect()
+    }
+
+    #[test]
+    fn missing_values_and_impossible_arithmetic_are_unknown_and_stay_so_when_negated() {
+        for (source, expected) in [
+            ("age > 20", "ftf-t"),
+            ("!(age > 20)", "tft-f"),
+            ("age / visits > 1", "t---f"),
+            ("age * visits > 1", "tf---"),
+            ("age % 15 == 5", "tff-f"),
+            ("age > 20 && newbie", "fff-f"),
+            ("age > 20 || newbie", "tt-tt"),
+            ("city == 'Rome'", "tff-f"),
+            ("city != 'Rome'", "ftt-t"),
+            ("city in ['Rome', 'rome']", "ttf-f"),
+            ("size(city) == 6", "fff-t"),
+            ("city.contains('om')", "ttf-f"),
+            ("has(age)", "tttft"),
+            ("age == null || newbie != null", "ttftt"),
+            ("absent > 1", "-----"),
+            ("(newbie ? age : visits) < 10", "ft--f"),
+            ("newbie == null", "fftff"),
+        ] {
+            assert_eq!(answers(source), expected, "{source}");
+        }
+    }
+}

@@ -234,8 +234,8 @@ pub struct Region {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooComplex;
 
-/// How many branches a search may look into before it is given up.
-const STEPS: u32 = 10_000;
+/// How many formulas a search may look at before it is given up.
+const STEPS: u32 = 100_000;
 
 impl Translator<'_> {
     /// Customers for whom all goals are met; `None` proves that there cannot be one.
@@ -250,9 +250,9 @@ impl Translator<'_> {
         mut region: Region,
         steps: &mut u32,
     ) -> Result<Option<Region>, TooComplex> {
-        *steps = steps.checked_sub(1).ok_or(TooComplex)?;
         let mut choices = Vec::new();
         while let Some(goal) = goals.pop() {
+            *steps = steps.checked_sub(1).ok_or(TooComplex)?;
             match (goal.formula, goal.holds) {
                 (Formula::All(parts), true) | (Formula::Any(parts), false) => {
                     goals.extend(parts.iter().map(|formula| Goal { formula, ..goal }));
@@ -272,6 +272,7 @@ impl Translator<'_> {
             let mut ways = Vec::new();
             let mut is_met = false;
             for formula in parts {
+                *steps = steps.checked_sub(1).ok_or(TooComplex)?;
                 if matches!(formula, Formula::All(_) | Formula::Any(_)) {
                     ways.push(Goal { formula, ..choice });
                 } else if let Some(smaller) = self.restricted(&region, formula, choice.holds) {

@@ -204,3 +204,88 @@ impl TryFrom<Saved> for Rules {
         Ok(Self { rules: rules.collect::<Result<_, _>>()?, types: saved.attributes })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agents::segmentation::testing::{attributes, ids, numbers, shard};
+
+    fn spec(name: &str, when: Option<&str>) -> RuleSpec {
+        RuleSpec { name: name.parse().unwrap(), when: when.map(str::to_owned), description: None }
+    }
+
+    fn rules(specs: &[RuleSpec]) -> Result<Rules, Vec<Problem>> {
+        Rules::new(specs, Overlap::FirstWins, &attributes("monetary: number, recency_days: number"))
+    }
+
+    #[test]
+    fn the_first_true_condition_decides_and_its_words_are_the_reason() {
+        let rules = rules(&[
+            spec("High-Value Recent", Some("monetary > 200 && recency_days < 30")),
+            spec("Recent", Some("recency_days < 60")),
+            spec("Standard", None),
+        ])
+        .unwrap();
+        let shard = shard(
+            &ids(4),
+            [
+                ("monetary", numbers([Some(300.0), None, Some(300.0), None])),
+                ("recency_days", numbers([Some(10.0), Some(10.0), Some(90.0), None])),
+            ],
+        );
+        let labels = rules.label(&shard);
+        assert_eq!(labels.segments, [0, 1, 2, 2]);
+        let reasons: Vec<_> = labels.reason_of.iter().map(|reason| labels.reasons[*reason as usize].as_str()).collect();
+        assert_eq!(
+            reasons,
+            [
+                "monetary is above 200 and recency_days is below 30",
+                "recency_days is below 60",
+                "no earlier rule matched",
+                "no earlier rule matched",
+            ]
+        );
+        let mut overlaps = BTreeMap::new();
+        rules.count_overlaps(&shard, &mut overlaps);
+        assert_eq!(overlaps, BTreeMap::from([((0, 1), 1)]));
+        assert_eq!(rules.segments()[0].keywords, ["value", "recent"]);
+    }
+
+    #[test]
+    fn every_faulty_rule_is_reported_with_its_field() {
+        let problems = rules(&[
+            spec("A", Some("monetray > 200")),
+            spec("B", None),
+            spec("A", Some("monetary > 'x'")),
+            spec("C", Some("monetary > 1")),
+        ])
+        .unwrap_err();
+        let found: Vec<_> = problems.iter().map(|p| (p.field.as_deref().unwrap(), p.message.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                ("segmentation.rules[0].when", "rule `A`, column 1 at `monetray`: there is no attribute `monetray`"),
+                ("segmentation.rules[1]", "rule `B` has no condition, so the rules after it are never asked"),
+                ("segmentation.rules[2].name", "rules 1 and 3 are both called `A`"),
+                (
+                    "segmentation.rules[2].when",
+                    "rule `A`, column 10 at `>`: a number cannot be compared this way with text"
+                ),
+            ]
+        );
+        assert_eq!(problems[0].remedy, "did you mean `monetary`? The attributes are: monetary, recency_days");
+    }
+
+    #[test]
+    fn a_customer_whom_no_rule_takes_despite_the_declarations_is_still_labelled() {
+        let declared = attributes("age: number")
+            .iter()
+            .map(|a| crate::domain::attribute::Attribute { required: true, ..a.clone() })
+            .collect();
+        let specs = [spec("Old", Some("age >= 50")), spec("Young", Some("age < 50"))];
+        let rules = Rules::new(&specs, Overlap::Refuse, &Attributes::new(declared)).unwrap();
+        let labels = rules.label(&shard(&ids(1), [("age", numbers([None]))]));
+        assert_eq!(labels.segments, [1]);
+        assert_eq!(labels.reasons[labels.reason_of[0] as usize], "no rule matched");
+    }
+}

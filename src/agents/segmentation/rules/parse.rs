@@ -53,7 +53,7 @@ pub fn parse(source: &str, types: &Types) -> Result<Condition, Fault> {
 }
 
 impl Fault {
-    /// `start` and `end` are inclusive character offsets.
+    /// `start` and `end` are inclusive offsets in bytes.
     fn at_offset(
         source: &str,
         start: usize,
@@ -61,10 +61,17 @@ impl Fault {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        let before = || source.chars().take(start);
-        let line = 1 + before().filter(|c| *c == '\n').count();
-        let column = 1 + before().collect::<Vec<_>>().iter().rev().take_while(|c| **c != '\n').count();
-        let token = source.chars().skip(start).take((end + 1).saturating_sub(start)).collect();
+        let (mut line, mut column) = (1, 1);
+        let mut token = String::new();
+        for (offset, c) in source.char_indices().take_while(|(offset, _)| *offset <= end) {
+            if offset >= start {
+                token.push(c);
+            } else if c == '\n' {
+                (line, column) = (line + 1, 1);
+            } else {
+                column += 1;
+            }
+        }
         Self { line, column, token, message: message.into(), remedy: remedy.into() }
     }
 }
@@ -127,7 +134,7 @@ impl Reader<'_> {
         if let Expr::Call(CallExpr { func_name, target, .. }) = &at.expr
             && (target.is_some() || !func_name.starts_with(['_', '!', '-', '@']))
         {
-            start = start.saturating_sub(u32::try_from(func_name.chars().count()).unwrap_or(0));
+            start = start.saturating_sub(u32::try_from(func_name.len()).unwrap_or(0));
         }
         Fault::at_offset(self.source, start as usize, end as usize, message, remedy)
     }
@@ -185,8 +192,8 @@ impl Reader<'_> {
             let nearest = self
                 .types
                 .keys()
-                .map(|known| (strsim::jaro_winkler(known, name), known))
-                .filter(|(likeness, _)| *likeness > 0.8)
+                .map(|known| (strsim::normalized_damerau_levenshtein(known, name), known))
+                .filter(|(likeness, _)| *likeness > 0.6)
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             let remedy = match nearest {
                 Some((_, known)) => format!("did you mean `{known}`? The attributes are: {attributes}"),
@@ -414,7 +421,7 @@ impl Reader<'_> {
             }
             _ => "compare values of one type, or declare the attribute's type under [customers.columns]",
         };
-        self.fault(at, format!("{} cannot be compared so with {}", left.kind(), right.kind()), remedy)
+        self.fault(at, format!("{} cannot be compared this way with {}", left.kind(), right.kind()), remedy)
     }
 }
 
@@ -453,4 +460,102 @@ fn day(text: &str) -> Option<Date> {
     }
     // jiff's own parser of dates takes `2026-01-31T12:00` too, and would drop the time.
     if text.contains(['T', 't', ' ']) { None } else { text.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn types() -> Types {
+        use AttributeType::{Boolean, Date, Integer, Number, Text};
+        let types = [
+            ("age", Number),
+            ("visits", Integer),
+            ("city", Text),
+            ("tier", Text),
+            ("newbie", Boolean),
+            ("since", Date),
+        ];
+        types.into_iter().map(|(name, kind)| (name.to_owned(), kind)).collect()
+    }
+
+    #[test]
+    fn conditions_read_as_sentences() {
+        for (source, words) in [
+            ("age > 30 && visits <= 2", "age is above 30 and visits is at most 2"),
+            ("30 < age || -5.5 >= visits", "age is above 30 or visits is at most -5.5"),
+            ("!(age >= 18 && newbie)", "age is below 18 or newbie is false"),
+            ("newbie == false", "newbie is false"),
+            (
+                "city in ['Rome', 'Bari'] && tier != \"gold\"",
+                "city is one of \"Bari\", \"Rome\" and tier is not \"gold\"",
+            ),
+            ("visits in [1, 2]", "visits is 1 or visits is 2"),
+            ("has(age) && tier == null", "age is known and tier is missing"),
+            (
+                "!city.startsWith('New') && size(city) > 3",
+                "city does not start with \"New\" and the length of city is above 3",
+            ),
+            ("since >= timestamp('2026-02-28')", "since is on or after 2026-02-28"),
+            ("timestamp('2026-02-28T01:00:00+01:00') > since", "since is before 2026-02-28"),
+            ("age * (visits + 1) / 2 > 7.5 * 2", "(age * (visits + 1)) / 2 is above 15"),
+            ("(newbie ? 1 : age % 10) == 1", "(1 if newbie is true, otherwise age % 10) is 1"),
+            (
+                "newbie ? age > 3 : visits > 3",
+                "(newbie is true and age is above 3) or (newbie is false and visits is above 3)",
+            ),
+            ("newbie == (age > 3)", "(newbie is true and age is above 3) or (newbie is false and age is at most 3)"),
+            ("city == tier || true", "city equals tier or always"),
+        ] {
+            assert_eq!(
+                parse(source, &types()).map(|condition| condition.to_string()),
+                Ok(words.to_owned()),
+                "{source}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_where_it_stands() {
+        for (source, column, token, hint) in [
+            ("tier == 'é' && aeg > 1", 16, "aeg", "did you mean `age`?"),
+            ("age > 1 && \n  hight > 2", 3, "hight", "the attributes: age, city"),
+            ("age > '30'", 5, ">", "without quotes"),
+            ("since > '2026-01-01'", 7, ">", "timestamp("),
+            ("since > timestamp('2026-02-30')", 19, "'2026-02-30'", "no time of day"),
+            ("since > timestamp('2026-01-01T10:00:00Z')", 19, "'2026-01-01T10:00:00Z'", "no time of day"),
+            ("tier < 'gold'", 6, "<", "==, != and `in`"),
+            ("age", 1, "age", "compare it"),
+            ("age + 1", 5, "+", "compare it"),
+            ("age + newbie > 1", 7, "newbie", "arithmetic"),
+            ("newbie && age", 11, "age", "compare it"),
+            ("city.startsWith(tier)", 17, "tier", "startsWith(\"New\")"),
+            ("city.lower() == 'x'", 6, "lower(", "supported are"),
+            ("age in visits", 8, "visits", "needs a list"),
+            ("tier in [1]", 10, "1", "in quotes"),
+            ("age + 1 == null", 9, "==", "only an attribute"),
+            ("age = 1", 5, "=", "write =="),
+            ("age > 1 and newbie", 9, "and", "write &&"),
+            ("age > 1 &&", 11, "", "comparisons such as"),
+            ("age > 1 ? 'a' : 'b'", 9, "?", "inside both branches"),
+            ("tier == b'x'", 9, "b'x'", "supported are"),
+            ("", 1, "", "comparisons such as"),
+        ] {
+            let fault = parse(source, &types()).expect_err(source);
+            assert_eq!((fault.column, fault.token.as_str()), (column, token), "{source}: {fault:?}");
+            assert!(format!("{} {}", fault.message, fault.remedy).contains(hint), "{source}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn no_expression_exhausts_the_stack() {
+        for (piece, end) in
+            [("- ", "1"), ("!", "newbie"), ("(", "age"), ("1 - ", "1"), ("age.", "b"), ("newbie ? age : ", "1")]
+        {
+            let source = piece.repeat((LONGEST - end.len()) / piece.len()) + end;
+            assert!(parse(&source, &types()).is_err() || piece == "!", "{piece}");
+        }
+        assert!(parse(&("newbie || ".repeat(390) + "newbie"), &types()).is_ok());
+        assert!(parse(&" ".repeat(LONGEST + 1), &types()).is_err());
+    }
 }
