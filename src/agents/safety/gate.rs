@@ -412,7 +412,7 @@ mod tests {
         let mut world = World::new();
         let draft = world.draft();
         world.phrases = PhraseBook::default();
-        assert_eq!(rules(&world.judge_now(&draft)), [Rule::Uncited; 3]);
+        assert_eq!(rules(&world.judge_now(&draft)), [Rule::Uncited; 4]);
         let mut world = World::new();
         world.cell.channel = Channel::Sms;
         assert!(rules(&world.judge_now(&draft)).contains(&Rule::TooLong));
