@@ -259,15 +259,20 @@ impl Place<'_> {
         } else if first == 0 && !continues && self.has_lead_in() {
             return Some("the passage completes a sentence that begins before it");
         }
-        if !is_continued && last + 1 < self.clauses.len() {
-            let text = words(last + 1);
-            if in_same_sentence(last + 1, last) {
-                if narrows(&text) {
-                    return Some("the other half of the sentence narrows the claim down");
-                }
-            } else if restriction::opens_with(&text) || (refers_back(&text) && restricts(&text)) {
-                return Some("the next sentence of the source narrows the claim down");
-            }
+        if is_continued {
+            return None;
+        }
+        let is_cut = last + 1 < self.clauses.len() && in_same_sentence(last + 1, last);
+        if is_cut && narrows(&words(last + 1)) {
+            return Some("the other half of the sentence narrows the claim down");
+        }
+        let next = match self.clauses.get(last + 1) {
+            Some(_) => words(last + 1),
+            None => self.document.passages.get(self.passage + 1).map(|next| plain(&next.text)).unwrap_or_default(),
+        };
+        let next = sentences(&next).first().map_or("", |first| &next[first.clone()]);
+        if !is_cut && (restriction::opens_with(next) || (refers_back(next) && restricts(next))) {
+            return Some("the next sentence of the source narrows the claim down");
         }
         None
     }
@@ -384,10 +389,13 @@ mod tests {
     }
 
     #[test]
-    fn a_restriction_that_follows_in_the_message_is_not_dropped() {
+    fn a_restriction_that_follows_must_follow_in_the_message_too() {
         let passage = "Delivery is free. This applies to orders over $50.";
         let (first, second) = passage.split_at(18);
         assert_eq!(rules(&[passage], &[(first.trim(), 0, first.trim()), (second, 0, second)]), []);
+        let passages = [first.trim(), second.trim()];
+        assert_eq!(rules(&passages, &[(passages[0], 0, passages[0])]), [Rule::NotSupported]);
+        assert_eq!(rules(&passages, &[(passages[0], 0, passages[0]), (passages[1], 1, passages[1])]), []);
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn words_pattern(words: &str) -> Regex {
 /// Words that take something back wherever they stand.
 static RESTRICTING: LazyLock<Regex> = LazyLock::new(|| {
     words_pattern(
-        "only|unless|except\\w*|exclu\\w+|not|\\w+n't|no|never|neither|nor|without|until|till|over|under|above|below|\
+        "only|unless|except\\w*|exclu\\w+|not|cannot|\\w+n't|no|never|neither|nor|without|until|till|over|under|above|below|\
          minimum|maximum|limit\\w*|subject|must|valid|invalid|eligible|members?|appl(?:y|ies)|requir\\w+|selected|\
          participating|up to|at (?:least|most)|ends?|expires?|if|however|but|provided|providing|terms|conditions",
     )
