@@ -47,3 +47,32 @@ pub fn check(draft: &Draft, banned: &[String], slots: &Slots) -> Vec<Finding> {
     }
     findings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::variant::{Field, Message, Slot, Usage};
+
+    fn found(body: &str) -> Vec<(String, Option<Span>)> {
+        let slots =
+            Slots::from([("perk".to_owned(), Slot { attribute: "perk".to_owned(), fallback: "free".to_owned() })]);
+        let message = Message { subject: None, body: body.to_owned() };
+        let draft = Draft { message, claims: Vec::new(), usage: Usage::default() };
+        let findings = check(&draft, &["Risk-free".to_owned()], &slots);
+        findings.into_iter().map(|finding| (finding.text, finding.span)).collect()
+    }
+
+    #[test]
+    fn a_banned_phrase_is_found_with_its_place_also_where_a_slot_completes_it() {
+        let place = Span { field: Field::Body, start: 4, end: 13 };
+        assert_eq!(found("Été RISK FREE."), [("RISK FREE".to_owned(), Some(place))]);
+        assert_eq!(found("A risk {{perk}} trial."), [("Risk-free".to_owned(), None)]);
+        assert_eq!(found("Brisk freedom."), []);
+    }
+
+    #[test]
+    fn disguises_are_found_whatever_they_hide() {
+        assert_eq!(found("A t\u{435}st").len(), 1);
+        assert_eq!(found("A \u{202e}tset").len(), 1);
+    }
+}

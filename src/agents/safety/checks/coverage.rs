@@ -20,13 +20,14 @@ pub struct Coverage {
 }
 
 /// Every part of subject and body between white space must belong to a claim or to an approved phrase, and claims
-/// and phrases must be whole sentences or lines of the message: half a sentence means what its other half makes of it.
+/// and phrases must be whole sentences or lines of the message, or end at a colon: half a sentence means what its
+/// other half makes of it.
 /// What the writer calls its parts is not asked.
 pub fn check(draft: &Draft, phrases: &PhraseBook) -> Coverage {
-    let longest = phrases.phrases().map(|phrase| sentences(phrase, 0).len()).max().unwrap_or(0);
+    let longest = phrases.phrases().map(|phrase| parts(phrase).len()).max().unwrap_or(0);
     let mut coverage = Coverage::default();
     for (field, text) in fields(&draft.message) {
-        let sentences = sentences(text, 0);
+        let sentences = parts(text);
         let mut at = 0;
         let mut gaps = Vec::new();
         for (range, claim) in claimed(draft, field, text) {
@@ -108,13 +109,28 @@ fn cover(
     (covered, uncovered)
 }
 
-/// The sentences of a text as byte ranges without the white space around them, shifted by `offset`. A line break ends
-/// a sentence too.
-pub fn sentences(text: &str, offset: usize) -> Vec<Range<usize>> {
+/// Sentences, and what stands before and after a colon in them: "Our offer:" may introduce a claim.
+fn parts(text: &str) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    for sentence in sentences(text) {
+        let mut start = sentence.start;
+        for (colon, _) in text[sentence.clone()].match_indices(':') {
+            let end = sentence.start + colon + 1;
+            if text[end..sentence.end].starts_with(char::is_whitespace) {
+                parts.push(trimmed(text, start..end));
+                start = end;
+            }
+        }
+        parts.push(trimmed(text, start..sentence.end));
+    }
+    parts
+}
+
+/// The sentences of a text as byte ranges without the white space around them. A line break ends a sentence too.
+pub fn sentences(text: &str) -> Vec<Range<usize>> {
     text.split_sentence_bound_indices()
         .map(|(start, sentence)| trimmed(text, start..start + sentence.len()))
         .filter(|sentence| !sentence.is_empty())
-        .map(|sentence| sentence.start + offset..sentence.end + offset)
         .collect()
 }
 
@@ -142,6 +158,14 @@ mod tests {
         assert!(
             uncovered("Hi {{first_name}},\n\nA. B. C.\n\nNot for you?  No harm. A.\nBest,\nus", &phrases).is_empty()
         );
+    }
+
+    #[test]
+    fn a_phrase_may_end_at_a_colon_but_not_within_half_a_sentence() {
+        assert!(
+            uncovered("Our offer: See it. Hi: you: there.", &["Our offer:", "See it.", "Hi: you: there."]).is_empty()
+        );
+        assert_eq!(uncovered("Our offer See it.", &["Our offer", "See it."]), ["Our offer See it."]);
     }
 
     #[test]

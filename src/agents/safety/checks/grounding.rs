@@ -1,27 +1,27 @@
 //! Every claim must say what its source says, and the source must be one that may be used.
 //!
 //! A claim is supported if it has the same words ([`Canonical`]) as whole sentences of the cited words, or as clauses
-//! of one between semicolons, and what is left out around them does not take anything back. Any other wording is not
-//! supported, right or wrong: this check knows no paraphrases.
+//! of one between semicolons, and what is left out around them does not take anything back. A subject may also be a
+//! headline that was approved with the document, if the cited words hold it and the body tells its restrictions. Any other wording is not supported, right
+//! or wrong: this check knows no paraphrases.
 
-use std::{ops::Range, sync::LazyLock};
+use std::ops::Range;
 
 use jiff::civil::Date;
-use regex::Regex;
 
 use crate::{
     agents::{
         retrieval::{Hit, library::Library},
         safety::{
             canonical::{Canonical, plain, without_stop},
-            fact::{self, Notation},
+            fact::Notation,
         },
     },
     domain::{
         content::{Document, Passage},
         digest::Digest,
         id::SegmentName,
-        variant::{Claim, Draft},
+        variant::{Claim, Draft, Field},
         verdict::{Finding, Rule},
     },
 };
@@ -30,6 +30,7 @@ use super::{
     byte_range, claimed,
     coverage::{sentences, trimmed},
     fields,
+    restriction::{self, narrows, refers_back, restricts},
 };
 
 /// What may be cited, and for whom.
@@ -45,10 +46,12 @@ pub struct Sources<'a> {
 
 pub fn check(draft: &Draft, sources: &Sources<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let body: Vec<_> =
+        claimed(draft, Field::Body, &draft.message.body).iter().flat_map(|(_, claim)| locate(claim, sources)).collect();
     for (field, text) in fields(&draft.message) {
         let claims = claimed(draft, field, text);
         let located: Vec<_> = claims.iter().map(|(_, claim)| locate(claim, sources)).collect();
-        for (index, (range, claim)) in claims.iter().enumerate() {
+        for (index, (_, claim)) in claims.iter().enumerate() {
             let place = match &located[index] {
                 Ok(place) => place,
                 Err(reasons) => {
@@ -62,15 +65,27 @@ pub fn check(draft: &Draft, sources: &Sources<'_>) -> Vec<Finding> {
                 |a: usize, b: usize| text[claims[a].0.end.min(claims[b].0.start)..claims[b].0.start].trim().is_empty();
             let before = index.checked_sub(1).filter(|before| touches(*before, index));
             let after = (index + 1 < claims.len() && touches(index, index + 1)).then_some(index + 1);
-            let continues = place_at(before).is_some_and(|before| before.is_followed_by(place));
-            let is_continued = place_at(after).is_some_and(|after| place.is_followed_by(after));
-            debug_assert!(range.start <= range.end);
-            if let Some(why) = place.misleads(continues, is_continued, sources.notation) {
+            let surroundings = Surroundings {
+                continues: place_at(before).is_some_and(|before| before.is_followed_by(place)),
+                is_continued: place_at(after).is_some_and(|after| place.is_followed_by(after)),
+                is_in_body: body.iter().any(|other| other.says_all_of(place)),
+            };
+            if let Some(why) = place.misleads(&surroundings, sources.notation) {
                 findings.push(Finding::on_claim(Rule::NotSupported, claim, why));
             }
         }
     }
     findings
+}
+
+/// What the message says beside a claim.
+struct Surroundings {
+    /// The claim before is what stands before this one in the source.
+    continues: bool,
+    /// Likewise after.
+    is_continued: bool,
+    /// The body says the claim's whole sentence.
+    is_in_body: bool,
 }
 
 /// Where the words of a claim stand.
@@ -82,6 +97,13 @@ struct Place<'a> {
     clauses: Vec<Clause>,
     /// The clauses that the claim is.
     is: Range<usize>,
+    /// What the claim, being a headline, leaves out of its clause.
+    left_out: Option<LeftOut<'a>>,
+}
+
+struct LeftOut<'a> {
+    before: &'a str,
+    after: &'a str,
 }
 
 /// A sentence, or a part of one between semicolons.
@@ -112,12 +134,24 @@ fn locate<'a>(claim: &Claim, sources: &Sources<'a>) -> Result<Place<'a>, Reasons
     if said.is_empty() {
         return Err(not_supported("the claim has no words"));
     }
-    let is = runs_within(&clauses, &passage.text, &quote)
-        .find(|run| Canonical::new(&passage.text[bytes(&clauses, run)], sources.notation) == said)
-        .ok_or_else(|| not_supported("the cited words do not hold this as whole sentences"))?;
+    let text = passage.text.as_str();
+    let whole = runs_within(&clauses, text, &quote)
+        .find(|run| Canonical::new(&text[bytes(&clauses, run)], sources.notation) == said)
+        .map(|run| (run, None));
+    let headlines = match claim.span.field {
+        Field::Subject => document.headlines.as_slice(),
+        Field::Body => &[],
+    };
+    let is_headline = || headlines.iter().any(|headline| Canonical::new(headline, sources.notation) == said);
+    let excerpt = || {
+        let found = is_headline().then(|| excerpt(&clauses, text, &quote, claim, sources.notation))?;
+        found.map(|(is, left_out)| (is, Some(left_out)))
+    };
+    let (is, left_out) =
+        whole.or_else(excerpt).ok_or_else(|| not_supported("the cited words do not hold this as whole sentences"))?;
     let position = document.passages.iter().position(|other| other.id == passage.id);
     let position = position.ok_or_else(|| not_supported("the passage is not in its document"))?;
-    Ok(Place { document, passage: position, text: &passage.text, clauses, is })
+    Ok(Place { document, passage: position, text, clauses, is, left_out })
 }
 
 fn why_unusable(claim: &Claim, document: &Document, passage: &Passage, sources: &Sources<'_>) -> Vec<String> {
@@ -141,18 +175,20 @@ fn why_unusable(claim: &Claim, document: &Document, passage: &Passage, sources: 
 }
 
 fn clauses(text: &str) -> Vec<Clause> {
-    let mut clauses = Vec::new();
-    for (sentence, range) in sentences(text, 0).into_iter().enumerate() {
-        let mut start = range.start;
-        for part in text[range.clone()].split_inclusive(';') {
-            let bytes = trimmed(text, start..start + part.len());
-            start += part.len();
-            if !bytes.is_empty() {
-                clauses.push(Clause { bytes, sentence });
-            }
-        }
-    }
-    clauses
+    let of_sentence = |(sentence, range): (usize, Range<usize>)| {
+        pieces(text, range, |c| c == ';').into_iter().map(move |bytes| Clause { bytes, sentence })
+    };
+    sentences(text).into_iter().enumerate().flat_map(of_sentence).collect()
+}
+
+/// The parts of a range that separators end, without the white space around them.
+fn pieces(text: &str, range: Range<usize>, is_separator: impl Fn(char) -> bool) -> Vec<Range<usize>> {
+    let mut start = range.start;
+    let parts = text[range].split_inclusive(is_separator).map(|part| {
+        start += part.len();
+        trimmed(text, start - part.len()..start)
+    });
+    parts.filter(|part| !part.is_empty()).collect()
 }
 
 fn bytes(clauses: &[Clause], run: &Range<usize>) -> Range<usize> {
@@ -173,6 +209,28 @@ fn runs_within<'a>(
     (0..clauses.len()).flat_map(move |start| (start + 1..=clauses.len()).map(move |end| start..end)).filter(fits)
 }
 
+/// The clause that holds the words of the claim in a row, and what else stands in it.
+fn excerpt<'a>(
+    clauses: &[Clause],
+    text: &'a str,
+    quote: &Range<usize>,
+    claim: &Claim,
+    notation: Notation,
+) -> Option<(Range<usize>, LeftOut<'a>)> {
+    let said = Canonical::new(&claim.text, notation);
+    let length = claim.text.split_whitespace().count().max(1);
+    clauses.iter().enumerate().find_map(|(index, clause)| {
+        let words = pieces(text, clause.bytes.clone(), char::is_whitespace);
+        words.windows(length).find_map(|run| {
+            let (start, end) = (run[0].start, run[length - 1].end);
+            let end = start + without_stop(&text[start..end]).len();
+            let is_it = quote.start <= start && end <= quote.end && Canonical::new(&text[start..end], notation) == said;
+            let left_out = LeftOut { before: &text[clause.bytes.start..start], after: &text[end..clause.bytes.end] };
+            is_it.then_some((index..index + 1, left_out))
+        })
+    })
+}
+
 impl Place<'_> {
     fn is_followed_by(&self, next: &Place<'_>) -> bool {
         self.document.id == next.document.id
@@ -183,20 +241,37 @@ impl Place<'_> {
             }
     }
 
+    /// Whether the whole sentence that `other` is taken from is part of this claim.
+    fn says_all_of(&self, other: &Place<'_>) -> bool {
+        self.left_out.is_none()
+            && self.document.id == other.document.id
+            && self.passage == other.passage
+            && self.is.start <= other.is.start
+            && other.is.end <= self.is.end
+    }
+
     /// Why the claim, true to the letter, may not say what its source says: because of what stands around it there.
-    ///
-    /// `continues`: the claim before is what stands before it in the source; `is_continued`: likewise after.
-    fn misleads(&self, continues: bool, is_continued: bool, notation: Notation) -> Option<&'static str> {
+    fn misleads(&self, surroundings: &Surroundings, notation: Notation) -> Option<&'static str> {
+        let Surroundings { continues, is_continued, is_in_body } = *surroundings;
         let words = |index: usize| plain(&self.text[self.clauses[index].bytes.clone()]);
         let (first, last) = (self.is.start, self.is.end - 1);
-        let is_part = self.is != (0..self.clauses.len());
+        let is_part = self.is != (0..self.clauses.len()) || self.left_out.is_some();
         // What follows knows English words only; elsewhere only whole passages are beyond doubt.
         if notation != Notation::English {
             return is_part.then_some("only whole passages can be judged in this language");
         }
         let in_same_sentence = |index: usize, edge: usize| self.clauses[index].sentence == self.clauses[edge].sentence;
+        if let Some(LeftOut { before, after }) = &self.left_out {
+            // There it is judged with all that stands around it.
+            if is_in_body {
+                return None;
+            }
+            if restricts(&plain(before)) || narrows(&plain(after)) {
+                return Some("the headline leaves out a restriction that the body does not tell in full");
+            }
+        }
         let opening = words(first);
-        if REFERS_BACK.is_match(&opening) && !continues {
+        if refers_back(&opening) && !continues {
             return Some("what the claim refers back to is missing before it");
         }
         if let Some(previous) = first.checked_sub(1).filter(|_| !continues) {
@@ -205,21 +280,26 @@ impl Place<'_> {
                 if narrows(&text) {
                     return Some("the other half of the sentence narrows the claim down");
                 }
-            } else if text.ends_with(':') || is_restricting_fragment(&text) {
+            } else if text.ends_with(':') || restriction::is_fragment(&text) {
                 return Some("the words before it narrow the claim down");
             }
         } else if first == 0 && !continues && self.has_lead_in() {
             return Some("the passage completes a sentence that begins before it");
         }
-        if !is_continued && last + 1 < self.clauses.len() {
-            let text = words(last + 1);
-            if in_same_sentence(last + 1, last) {
-                if narrows(&text) {
-                    return Some("the other half of the sentence narrows the claim down");
-                }
-            } else if RESTRICTING_OPENING.is_match(&text) || (REFERS_BACK.is_match(&text) && restricts(&text)) {
-                return Some("the next sentence of the source narrows the claim down");
-            }
+        if is_continued {
+            return None;
+        }
+        let is_cut = last + 1 < self.clauses.len() && in_same_sentence(last + 1, last);
+        if is_cut && narrows(&words(last + 1)) {
+            return Some("the other half of the sentence narrows the claim down");
+        }
+        let next = match self.clauses.get(last + 1) {
+            Some(_) => words(last + 1),
+            None => self.document.passages.get(self.passage + 1).map(|next| plain(&next.text)).unwrap_or_default(),
+        };
+        let next = sentences(&next).first().map_or("", |first| &next[first.clone()]);
+        if !is_cut && (restriction::opens_with(next) || (refers_back(next) && restricts(next))) {
+            return Some("the next sentence of the source narrows the claim down");
         }
         None
     }
@@ -235,53 +315,6 @@ impl Place<'_> {
     }
 }
 
-fn narrows(text: &str) -> bool {
-    restricts(text) || MAY_NARROW.is_match(text) || !fact::find(text, Notation::English).is_empty()
-}
-
-fn restricts(text: &str) -> bool {
-    RESTRICTING.is_match(text)
-}
-
-/// `Members only.`, `Not in stores.`: no statement of its own, so it bears on its neighbours.
-fn is_restricting_fragment(text: &str) -> bool {
-    text.split_whitespace().count() <= 4 && narrows(text)
-}
-
-fn words_pattern(words: &str) -> Regex {
-    Regex::new(&format!(r"(?i)\b(?:{words})\b")).expect("the pattern is made of constants")
-}
-
-/// Words that take something back wherever they stand.
-static RESTRICTING: LazyLock<Regex> = LazyLock::new(|| {
-    words_pattern(
-        "only|unless|except\\w*|exclu\\w+|not|\\w+n't|no|never|neither|nor|without|until|till|over|under|above|below|\
-         minimum|maximum|limit\\w*|subject|must|valid|invalid|eligible|members?|appl(?:y|ies)|requir\\w+|selected|\
-         participating|up to|at (?:least|most)|ends?|expires?|if|however|but|provided|providing|terms|conditions",
-    )
-});
-
-/// Words that can narrow down the other half of a sentence but mean little in a sentence of their own.
-static MAY_NARROW: LazyLock<Regex> = LazyLock::new(|| {
-    words_pattern(
-        "for|from|when|where|while|once|after|before|between|than|may|might|can|could|some|certain|per|new|existing|\
-         first|within|during|although|though|needs?|more|most|less|least|instead|otherwise|depending|according",
-    )
-});
-
-static REFERS_BACK: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)^\W*(?:it|its|this|that|these|those|they|their|them|both|he|she|his|her|such|so|also|then)\b")
-        .expect("the pattern is a constant")
-});
-
-static RESTRICTING_OPENING: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"(?ix)^\W*(?:only|except\w*|exclu\w+|not|never|unless|however|but|if|provided|valid|limit\w*|subject\ to|minimum|
-        maximum|while|until|terms|conditions|applies|available\ (?:only|to|in|until|from)|for\ \w+\ only|offer\ (?:valid|ends))\b",
-    )
-    .expect("the pattern is a constant")
-});
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,7 +322,7 @@ mod tests {
         agents::safety::fixture,
         domain::{
             id::PassageId,
-            variant::{Citation, Field, Message, Span, Usage},
+            variant::{Citation, Message, Span, Usage},
         },
     };
 
@@ -383,10 +416,13 @@ mod tests {
     }
 
     #[test]
-    fn a_restriction_that_follows_in_the_message_is_not_dropped() {
+    fn a_restriction_that_follows_must_follow_in_the_message_too() {
         let passage = "Delivery is free. This applies to orders over $50.";
         let (first, second) = passage.split_at(18);
         assert_eq!(rules(&[passage], &[(first.trim(), 0, first.trim()), (second, 0, second)]), []);
+        let passages = [first.trim(), second.trim()];
+        assert_eq!(rules(&passages, &[(passages[0], 0, passages[0])]), [Rule::NotSupported]);
+        assert_eq!(rules(&passages, &[(passages[0], 0, passages[0]), (passages[1], 1, passages[1])]), []);
     }
 
     #[test]
@@ -394,6 +430,53 @@ mod tests {
         let passages = ["The warranty does not cover:", "Broken glass", "Normal wear"];
         assert_eq!(rules(&passages, &[("Normal wear", 2, "Normal wear")]), [Rule::NotSupported]);
         assert_eq!(rules(&["The set:", "A jug.", "A lid."], &[("A jug.", 1, "A jug.")]), [Rule::NotSupported]);
+    }
+
+    #[test]
+    fn an_approved_headline_is_supported_as_a_subject_if_no_restriction_of_it_remains_untold() {
+        for (headline, passage, supported) in [
+            ("15% off the bread dome", "The code DOME15 takes 15% off the bread dome, the dish and the pan.", true),
+            ("15% off the bread dome", "The code DOME15 takes 15% off the bread dome for new customers.", false),
+            ("15% off the bread dome", "Members get 15% off the bread dome.", false),
+            ("15% off the bread dome", "The code takes 15% off the bread dome; it ends on 3 May 2026.", false),
+            ("Free delivery", "Free delivery over $50.", false),
+            ("20% off the bread dome", "The code DOME15 takes 15% off the bread dome.", false),
+        ] {
+            let mut document = fixture::document("offer", &[passage]);
+            let source = &document.passages[0];
+            let claim = |field: Field, text: &str| Claim {
+                span: Span { field, start: 0, end: text.chars().count() },
+                text: text.to_owned(),
+                citation: Citation {
+                    passage: source.id.clone(),
+                    version: source.version,
+                    start: 0,
+                    end: passage.chars().count(),
+                    quote: passage.to_owned(),
+                },
+            };
+            let message = Message { subject: Some(headline.to_owned()), body: passage.to_owned() };
+            let claims = vec![claim(Field::Subject, headline)];
+            let mut draft = Draft { message, claims, usage: Usage::default() };
+            let in_body = claim(Field::Body, passage);
+            let allowed = [Hit { passage: source.id.clone(), score: 1.0 }];
+            for is_approved in [true, false] {
+                document.headlines = if is_approved { vec![headline.to_owned()] } else { Vec::new() };
+                let library = Library::new(vec![document.clone()]);
+                let sources = Sources {
+                    library: &library,
+                    allowed: &allowed,
+                    date: fixture::DATE,
+                    segment: None,
+                    notation: Notation::English,
+                };
+                draft.claims.truncate(1);
+                assert_eq!(check(&draft, &sources).is_empty(), supported && is_approved, "{headline} < {passage}");
+                draft.claims.push(in_body.clone());
+                let is_true = headline != "20% off the bread dome";
+                assert_eq!(check(&draft, &sources).is_empty(), is_true && is_approved, "{headline} < {passage}");
+            }
+        }
     }
 
     #[test]

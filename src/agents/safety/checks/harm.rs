@@ -10,7 +10,8 @@ use crate::{
     domain::verdict::{Finding, Harm, Rule, Severities},
 };
 
-/// A screen that has not answered by then has failed.
+/// A screen that has not answered by then has failed. It must await what it waits for: a screen that blocks its thread
+/// cannot be timed out.
 pub const TIME_OUT: Duration = Duration::from_secs(30);
 
 /// Asks the screen. Error, time-out and panic are findings that block.

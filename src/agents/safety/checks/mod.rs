@@ -13,6 +13,7 @@ pub mod grounding;
 pub mod harm;
 pub mod lengths;
 pub mod required;
+mod restriction;
 pub mod slots;
 pub mod structure;
 
