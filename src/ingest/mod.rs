@@ -193,7 +193,8 @@ fn gather(
             raw_senders.push(raw_sender);
             typed_receivers.push(typed_receiver);
             scope.spawn(move || {
-                raw_receiver.iter().map(|raw| typer.type_rows(&raw)).try_for_each(|typed| typed_sender.send(typed))
+                let typed = raw_receiver.iter().map(|raw| typer.type_rows(&raw));
+                typed.map(|typed| typed_sender.send(typed)).take_while(Result::is_ok).for_each(drop);
             });
         }
         let reader = scope.spawn(move || {
