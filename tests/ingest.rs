@@ -487,7 +487,9 @@ fn a_file_that_cannot_be_used_ends_in_a_message_with_its_place_and_remedy() {
     let parquet = table(50).parquet();
     let open_quote = [&b"id,age\na,1\nb,\"2\n"[..], &b"c,3\n".repeat(10)].concat();
     let long_line = [&b"id,age\na,1\n"[..], &vec![b'x'; 3 << 20]].concat();
-    let cases: Vec<(&str, &[u8], &str, Option<u64>, &str, &str)> = vec![
+    // Name, content, campaign; line, part of the message, part of the remedy.
+    type Case<'a> = (&'a str, &'a [u8], &'a str, Option<u64>, &'a str, &'a str);
+    let cases: &[Case<'_>] = &[
         ("empty.csv", b"", TWO, None, "the file is empty", "at least one customer"),
         ("blank.csv", b"\r\n\n  \n", TWO, None, "the file is empty", "at least one customer"),
         ("header.csv", b"id,age\n", TWO, None, "a header and no customers", "at least one"),
@@ -516,7 +518,7 @@ fn a_file_that_cannot_be_used_ends_in_a_message_with_its_place_and_remedy() {
         ("keys.jsonl", b"{\"id\": 1, \"Age\": 2}\n", TWO, None, "no column `age`", "did you mean `Age`"),
         ("bad.csv", b"id,age\na,x\nb,y\n", TWO, None, "2 of 2 rows are bad (100%, allowed are 1%)", "max_bad_share"),
     ];
-    for (name, bytes, customers, line, message, remedy) in cases {
+    for &(name, bytes, customers, line, message, remedy) in cases {
         let problem = problem(name, bytes, customers);
         assert_eq!(problem.line, line, "{problem}");
         assert!(problem.message.contains(message), "{problem}");
@@ -570,6 +572,7 @@ fn junk_stops_long_before_its_end_and_names_the_three_most_frequent_reasons() {
 fn no_message_list_or_report_holds_the_value_that_is_wrong() {
     let secret = "ann@example.org";
     let text = format!("id,age,mail\n1,{secret},{secret}\n2,3,x\n{secret}\u{7},4,y\n{secret}\n");
+    let text = text + &format!("7,8,{secret}\n").repeat(6);
     let columns = "id = \"id\"\nmax_bad_share = 0.9\n[customers.columns]\nage = \"age\"\nemail = \"mail\"\n";
     let run = run_bytes("c.csv", text.as_bytes(), &campaign("[\"email\"]", columns)).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(run.ingested.quarantined, 3);

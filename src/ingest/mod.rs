@@ -193,8 +193,11 @@ fn gather(
             raw_senders.push(raw_sender);
             typed_receivers.push(typed_receiver);
             scope.spawn(move || {
-                let typed = raw_receiver.iter().map(|raw| typer.type_rows(&raw));
-                typed.map(|typed| typed_sender.send(typed)).take_while(Result::is_ok).for_each(drop);
+                for raw in raw_receiver {
+                    if typed_sender.send(typer.type_rows(&raw)).is_err() {
+                        break;
+                    }
+                }
             });
         }
         let reader = scope.spawn(move || {
