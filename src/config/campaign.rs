@@ -62,7 +62,7 @@ fn marketing() -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Customers {
-    /// The column with the customer's id.
+    /// The column with the customer's id; `#row` where the file has none: the number of the row, from 1, is the id.
     pub id: String,
     /// Where absent it is read from the file's name and first bytes.
     #[serde(default)]

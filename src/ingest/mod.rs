@@ -193,7 +193,11 @@ fn gather(
             raw_senders.push(raw_sender);
             typed_receivers.push(typed_receiver);
             scope.spawn(move || {
-                raw_receiver.iter().map(|raw| typer.type_rows(&raw)).try_for_each(|typed| typed_sender.send(typed))
+                for raw in raw_receiver {
+                    if typed_sender.send(typer.type_rows(&raw)).is_err() {
+                        break;
+                    }
+                }
             });
         }
         let reader = scope.spawn(move || {

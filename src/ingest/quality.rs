@@ -20,6 +20,8 @@ const MAX_DISTINCT: usize = 1_000;
 const MAX_LISTED_DISTINCT: usize = 50;
 const MIN_LISTED_COUNT: u64 = 5;
 const MAX_LISTED: usize = 10;
+/// Never listed: the rows of one customer repeat them.
+const PERSONAL: [&str; 3] = ["first_name", "last_name", "email"];
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Quality {
@@ -113,6 +115,12 @@ impl Tally {
     pub fn columns(&self, mapping: &Mapping<'_>) -> Vec<Column> {
         let describe = |(index, tally): (usize, &ColumnTally)| {
             let attribute = mapping.attribute(index);
+            let mut summary = (tally.values > 0).then(|| tally.facts.summary(tally.values)).flatten();
+            if let Some(Summary::Text { most_frequent, .. }) = &mut summary
+                && attribute.is_some_and(|attribute| PERSONAL.contains(&attribute.name.as_str()))
+            {
+                most_frequent.clear();
+            }
             Column {
                 column: attribute.map_or(mapping.id, |attribute| &attribute.column).to_owned(),
                 attribute: attribute.map_or(CUSTOMER_ID, |attribute| &attribute.name).to_owned(),
@@ -120,7 +128,7 @@ impl Tally {
                 values: tally.values,
                 missing: tally.missing,
                 bad: tally.bad,
-                summary: (tally.values > 0).then(|| tally.facts.summary(tally.values)).flatten(),
+                summary,
             }
         };
         self.0.iter().enumerate().map(describe).collect()

@@ -134,15 +134,10 @@ impl<'a> Source<'a> {
         self.len.map(|len| if is_compressed { len.saturating_mul(8) } else { len })
     }
 
-    /// Reads all rows, in order. `progress` is how many bytes have been read so far.
+    /// Reads all rows, in order. `progress` is how many bytes have been read so far. Each format's reader goes to the
+    /// end of the bytes, so that all are in the digest; unless nobody wants more, and then the digest means nothing.
     pub fn read(self, mapping: &Mapping<'_>, progress: &AtomicU64, emit: &mut Emit<'_>) -> Result<FileFacts, Error> {
         let path = self.path;
-        let mut stopped = false;
-        let emit: &mut Emit<'_> = &mut |rows| {
-            let flow = emit(rows);
-            stopped |= flow.is_break();
-            flow
-        };
         let mut raw = Raw { file: &self.file, hasher: Sha256::new(), read: 0, progress };
         let (compression, bytes) = decompress(&mut raw).map_err(|error| unreadable(path, "customer file", error))?;
         let (start, bytes) = peek(bytes).map_err(|error| broken(path, compression, error))?;
@@ -169,10 +164,6 @@ impl<'a> Source<'a> {
             };
             (format, Some(encoding), layout)
         };
-        if !stopped {
-            // What a decompressor leaves unread belongs to the digest.
-            io::copy(&mut raw, &mut io::sink()).map_err(|error| unreadable(path, "customer file", error))?;
-        }
         Ok(FileFacts {
             format,
             compression,

@@ -155,9 +155,9 @@ mod tests {
         let head = |n: u64| Head {
             id: IdPrefix::of(&(n % 700).to_string()),
             line: n,
-            refusal: (n % 3 == 0).then_some(Refusal::NoPermittedChannel),
+            refusal: n.is_multiple_of(3).then_some(Refusal::NoPermittedChannel),
             refused: ChannelSet(n as u8 & 15),
-            quarantined: n % 5 == 0,
+            quarantined: n.is_multiple_of(5),
         };
         let row = |n: u64| vec![n as u8; (n % 1_000) as usize];
         for n in 0..3_000 {
