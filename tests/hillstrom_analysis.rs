@@ -4,9 +4,14 @@
 
 use std::path::PathBuf;
 
-use cpo::agents::experimentation::{
-    analysis::{Comparison, Decision, Interval, Results, SampleRatio},
-    arm_column::{AnalysisRequest, analyze_file},
+use cpo::{
+    agents::experimentation::{
+        analysis::{Comparison, Decision, Interval, Results, SampleRatio},
+        arm_column::{AnalysisRequest, analyze_file},
+        design::Design,
+    },
+    config::Campaign,
+    domain::id::SegmentName,
 };
 use serde_json::Value;
 
@@ -155,4 +160,16 @@ fn every_group_of_every_column_is_that_of_the_reference() {
             }
         }
     }
+}
+
+/// With the segments' sizes that the sample's README states.
+#[test]
+fn the_sample_campaign_can_find_the_lift_it_asks_for() {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/hillstrom/campaign.toml"));
+    let campaign = Campaign::read(&path).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let segments = campaign.segmentation.rules.iter().map(|rule| rule.name.clone());
+    let segments: Vec<(SegmentName, u64)> = segments.zip([8_078, 3_722, 6_933, 22_616, 22_651]).collect();
+    let design = Design::plan(&campaign, &segments);
+    assert_eq!(design.customers, 64_000);
+    assert!(design.warnings.is_empty(), "{:?}", design.warnings);
 }
