@@ -71,14 +71,14 @@ impl Recorder {
         Self { campaign, segments: Vec::new() }
     }
 
-    /// Files of one segment follow one another.
     pub fn record(&mut self, segment: &str, file: Written) {
         let Written { path, bytes, sha256 } = file;
-        if self.segments.last().is_none_or(|last| last.name != segment) {
+        let position = self.segments.iter().position(|known| known.name == segment).unwrap_or_else(|| {
             let name = segment.to_owned();
             self.segments.push(Segment { schema: "audit-segment/1".to_owned(), name, entries: Vec::new() });
-        }
-        let Some(segment) = self.segments.last_mut() else { return };
+            self.segments.len() - 1
+        });
+        let segment = &mut self.segments[position];
         let previous = segment
             .entries
             .last()

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{Cell, CellAlignment, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 
 use crate::{
     Error,
@@ -61,7 +61,7 @@ pub fn run(args: Args) -> Result<(), Error> {
 
 fn render(summary: &Summary) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     let mut row = |name: &str, value: String, note: String| {
         table.add_row([Cell::new(name), Cell::new(value).set_alignment(CellAlignment::Right), Cell::new(note)]);
     };

@@ -69,7 +69,7 @@ fn compose(brief: &Brief<'_>) -> Result<Draft, ProviderError> {
     let subject = match cell.channel.limits().subject {
         None => None,
         Some(limit) => {
-            let (subject, claim) = subject(brief, tone, &quoted, limit)
+            let (subject, claim) = subject(brief, tone, &quoted, &claims, limit)
                 .ok_or_else(|| failed(format!("no subject fits into {limit} characters")))?;
             claims.splice(0..0, claim);
             Some(subject)
@@ -208,16 +208,27 @@ fn place_phrases(brief: &Brief<'_>, tone: &Tone, layout: &mut Layout<'_>) {
     }
 }
 
-/// An approved headline of a quoted document that stands word for word in one of its passages, which it then cites;
-/// else a phrase.
-fn subject(brief: &Brief<'_>, tone: &Tone, quoted: &[&Document], limit: usize) -> Option<(String, Option<Claim>)> {
+/// An approved headline of a quoted document that stands word for word in a sentence which the body tells in full,
+/// and cites the same passage; else a phrase.
+fn subject(
+    brief: &Brief<'_>,
+    tone: &Tone,
+    quoted: &[&Document],
+    body: &[Claim],
+    limit: usize,
+) -> Option<(String, Option<Claim>)> {
+    let is_told = |quote: &Quote<'_>| {
+        body.iter().map(|claim| &claim.citation).any(|told| {
+            told.passage == quote.passage.id && told.start <= quote.sentence.start && quote.sentence.end <= told.end
+        })
+    };
     for document in quoted {
         let passages = || brief.sources.iter().filter(|s| s.document.id == document.id).map(|s| s.passage);
         for headline in rotated(&document.headlines, turn(brief, "headline", document.headlines.len())) {
             if headline.chars().count() > limit || is_banned(headline, brief.brand) || headline.contains(['{', '}']) {
                 continue;
             }
-            if let Some(quote) = passages().find_map(|passage| find(passage, headline)) {
+            if let Some(quote) = passages().filter_map(|passage| find(passage, headline)).find(is_told) {
                 return Some((headline.clone(), Some(quote.claim(Field::Subject, 0))));
             }
         }
