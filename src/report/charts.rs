@@ -140,10 +140,10 @@ fn draw_on(
         .light_line_style(TRANSPARENT)
         .draw()?;
     let plot = chart.plotting_area();
-    plot.draw(&PathElement::new([(0.0, 0.0), (0.0, rows.len() as f64)], AXIS_INK.stroke_width(1)))?;
     let text = |h| TextStyle::from(("sans-serif", 17).into_font()).color(&INK).pos(Pos::new(h, VPos::Top));
     for (index, row) in rows.iter().enumerate() {
         let top = index as f64;
+        plot.draw(&PathElement::new([(0.0, top + 0.44), (0.0, top + 0.96)], AXIS_INK.stroke_width(1)))?;
         plot.draw(&(EmptyElement::at((domain.start, top)) + Text::new(row.name.clone(), (0, 6), text(HPos::Left))))?;
         plot.draw(&(EmptyElement::at((domain.end, top)) + Text::new(row.label.clone(), (0, 6), text(HPos::Right))))?;
         if row.value.is_finite() {

@@ -16,11 +16,11 @@ pub fn counted(value: u64, singular: &str) -> String {
     format!("{} {singular}{}", count(value), if value == 1 { "" } else { "s" })
 }
 
-/// `0.57%`, `12.5%`: three significant digits below 10 %, else one decimal.
+/// `0.57%`, `12.5%`, `146%`: three significant digits, as far as three decimals go.
 pub fn percent(value: f64) -> String {
     let percent = value * 100.0;
     let decimals = match percent.abs() {
-        size if size == 0.0 || size >= 1_000.0 => 0,
+        size if size == 0.0 || size >= 99.95 => 0,
         size if size < 0.1 => 3,
         size if size < 9.995 => 2,
         _ => 1,
@@ -28,9 +28,20 @@ pub fn percent(value: f64) -> String {
     format!("{}%", minus(grouped(percent, decimals)))
 }
 
-/// A percentage with at most one decimal and none where it is whole: for settings such as `80%` and `2.5%`.
-pub fn setting(value: f64) -> String {
-    format!("{}%", (value * 1_000.0).round() / 10.0)
+/// Without decimals that say nothing, for settings and the ticks of an axis: `80%`, `2.5%`.
+pub fn short_percent(value: f64) -> String {
+    format!("{}%", short_decimal(value * 100.0))
+}
+
+/// As [`short_percent`], for a number: `20`, `0.25`, `1,500`.
+pub fn short_decimal(value: f64) -> String {
+    minus(HumanFloatCount(value).to_string())
+}
+
+/// A part of a whole, to one decimal so that a column of them lines up: `91.3%`.
+pub fn share(part: u64, whole: u64) -> String {
+    let percent = if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 };
+    if part > 0 && percent < 0.05 { "< 0.1%".to_owned() } else { format!("{percent:.1}%") }
 }
 
 /// Four significant digits or so: `0.0123`, `45.1`, `1,204`.
@@ -51,17 +62,24 @@ pub fn signed(value: f64, format: fn(f64) -> String) -> String {
     if value > 0.0 { format!("+{text}") } else { text }
 }
 
-/// `p = 0.031`, `p < 0.0001`
+/// `0.031`, `< 0.0001`
 pub fn p_value(p: f64) -> String {
     if p < 0.0001 {
-        "p < 0.0001".to_owned()
+        "< 0.0001".to_owned()
     } else if p < 0.01 {
-        format!("p = {p:.4}")
+        format!("{p:.4}")
     } else if p > 0.999 {
-        "p > 0.999".to_owned()
+        "> 0.999".to_owned()
     } else {
-        format!("p = {p:.3}")
+        format!("{p:.3}")
     }
+}
+
+/// `p = 0.031`, not to be broken over two lines.
+pub fn p_equals(p: f64) -> String {
+    let value = p_value(p);
+    let sign = if value.starts_with(['<', '>']) { "" } else { "= " };
+    format!("p {sign}{value}").replace(' ', "\u{a0}")
 }
 
 /// `$12.30`, and six decimals for what is less than a cent.
@@ -109,14 +127,20 @@ mod tests {
         assert_eq!(percent(0.0), "0%");
         assert_eq!(percent(-0.0000001), "0.000%");
         assert_eq!(percent(12.5), "1,250%");
-        assert_eq!(setting(0.8), "80%");
-        assert_eq!(setting(0.025), "2.5%");
+        assert_eq!(percent(1.462), "146%");
+        assert_eq!(short_percent(0.8), "80%");
+        assert_eq!(short_percent(0.07), "7%");
+        assert_eq!(short_percent(-0.025), "\u{2212}2.5%");
+        assert_eq!(short_decimal(1_500.0), "1,500");
+        assert_eq!(share(58, 1_000), "5.8%");
+        assert_eq!(share(1, 1_000_000), "< 0.1%");
+        assert_eq!(share(0, 0), "0.0%");
         assert_eq!(signed(-0.041, percent), "\u{2212}4.10%");
         assert_eq!(signed(0.123, percent), "+12.3%");
         assert_eq!(decimal(-1_204.4), "\u{2212}1,204");
         assert_eq!(decimal(45.1), "45.10");
-        assert_eq!(p_value(0.00001), "p < 0.0001");
-        assert_eq!(p_value(0.0312), "p = 0.031");
-        assert_eq!(p_value(1.0), "p > 0.999");
+        assert_eq!(p_value(0.0312), "0.031");
+        assert_eq!(p_equals(0.00001), "p\u{a0}<\u{a0}0.0001");
+        assert_eq!(p_equals(0.0312), "p\u{a0}=\u{a0}0.031");
     }
 }

@@ -101,7 +101,7 @@ impl<'a> ResultsView<'a> {
         Ok(Self {
             simulated: results.simulated,
             customers: numbers::count(results.customers),
-            confidence: numbers::setting(1.0 - results.alpha),
+            confidence: numbers::short_percent(1.0 - results.alpha),
             control: &results.control,
             decided: matches!(results.decision, Decision::Winner { .. }),
             decision,
@@ -139,7 +139,7 @@ pub fn decision(results: &Results) -> (String, &str) {
 
 impl SampleRatioView {
     fn of(ratio: &SampleRatio) -> Self {
-        Self { mismatch: ratio.mismatch, p: numbers::p_value(ratio.p_value) }
+        Self { mismatch: ratio.mismatch, p: numbers::p_equals(ratio.p_value) }
     }
 }
 
@@ -198,9 +198,9 @@ impl<'a> Metric<'a> {
             kind,
             arms: summaries.iter().map(|(arm, summary)| ArmRow::of(arm, summary, results.alpha)).collect(),
             comparisons: comparisons.iter().map(|c| ComparisonRow::of(c, results.alpha)).collect(),
-            levels_chart: charts::levels(&levels, formatter(kind))?,
+            levels_chart: charts::levels(&levels, ticks(kind))?,
             levels_label: format!("{name} per arm. {}", described(&levels).join("; ")),
-            effects_chart: charts::effects(&effects, if relative { numbers::percent } else { formatter(kind) })?,
+            effects_chart: charts::effects(&effects, if relative { numbers::short_percent } else { ticks(kind) })?,
             effects_label: format!("{effect} in {name}. {}", described(&effects).join("; ")),
             effect,
         })
@@ -213,7 +213,10 @@ impl<'a> ArmRow<'a> {
         Self {
             arm: &arm.arm,
             customers: numbers::count(arm.customers),
-            total: numbers::decimal(summary.total),
+            total: match summary.kind {
+                MetricKind::Rate => numbers::count(summary.total.round() as u64),
+                MetricKind::Mean => numbers::decimal(summary.total),
+            },
             level: format(summary.mean),
             interval: between(level_interval(summary, arm.customers, alpha), format),
         }
@@ -246,7 +249,7 @@ impl<'a> ComparisonRow<'a> {
                     numbers::percent(adjusted.variance_reduction),
                     numbers::signed(adjusted.difference, format),
                     signed_between(adjusted.difference_interval, format),
-                    numbers::p_value(adjusted.p_value),
+                    numbers::p_equals(adjusted.p_value),
                 )
             }),
         }
@@ -266,6 +269,13 @@ fn formatter(kind: MetricKind) -> fn(f64) -> String {
     match kind {
         MetricKind::Rate => numbers::percent,
         MetricKind::Mean => numbers::decimal,
+    }
+}
+
+fn ticks(kind: MetricKind) -> fn(f64) -> String {
+    match kind {
+        MetricKind::Rate => numbers::short_percent,
+        MetricKind::Mean => numbers::short_decimal,
     }
 }
 
