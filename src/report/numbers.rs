@@ -50,6 +50,7 @@ pub fn decimal(value: f64) -> String {
         size if size == 0.0 || size >= 1_000.0 => 0,
         size if size >= 100.0 => 1,
         size if size >= 1.0 => 2,
+        size if size >= 0.1 => 3,
         size if size >= 0.01 => 4,
         _ => 6,
     };

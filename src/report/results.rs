@@ -132,7 +132,7 @@ impl<'a> ResultsView<'a> {
 /// The decision as a short sentence, and why.
 pub fn decision(results: &Results) -> (String, &str) {
     match &results.decision {
-        Decision::Winner { arm, why } => (format!("{arm} beats {}", results.control), why),
+        Decision::Winner { arm, why } => (format!("\u{201c}{arm}\u{201d} beats {}", results.control), why),
         Decision::NoDecision { why } => ("No decision".to_owned(), why),
     }
 }
