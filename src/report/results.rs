@@ -261,7 +261,7 @@ fn in_words(comparison: &Comparison, significant: bool) -> String {
     if significant {
         format!("Significantly {direction} {}.", comparison.control)
     } else {
-        format!("Not significant: may be chance, no difference from {} is shown.", comparison.control)
+        "Not significant: the difference may be chance.".to_owned()
     }
 }
 
