@@ -7,7 +7,7 @@ use crate::{
     report::{
         Report,
         gallery::Counts,
-        numbers::{count, counted, percent, short_percent},
+        numbers::{count, counted, percent, prose},
         results,
     },
 };
@@ -30,7 +30,7 @@ pub fn paragraph(report: &Report, variants: Counts) -> Vec<Sentence> {
         None => "There are no results yet: no outcomes have been fed in.".to_owned(),
     };
     let mut sentences: Vec<Sentence> = sentences.drain(..).map(|text| Sentence { text, simulated: false }).collect();
-    sentences.push(Sentence { text: results, simulated });
+    sentences.push(Sentence { text: prose(&results), simulated });
     sentences
 }
 
@@ -78,7 +78,7 @@ fn messages(counts: Counts) -> String {
 
 /// What the test can find out, or cannot.
 pub fn power(design: &Design) -> String {
-    let asked = short_percent(design.mde_relative);
+    let asked = percent(design.mde_relative);
     let metric = &design.primary_metric;
     if design.baseline.is_none() {
         return format!(
@@ -123,10 +123,10 @@ mod tests {
         design.mde_relative = 0.5;
         design.detectable[0].mde_relative = Some(0.2);
         design.detectable[1].mde_relative = Some(0.5);
-        assert!(power(&design).contains("can detect the lift of 50%"));
+        assert!(power(&design).contains("can detect the lift of 50\u{a0}%"));
         assert_eq!(is_up_to_it(&design), Some(true));
         design.detectable[1].mde_relative = Some(0.51);
-        assert!(power(&design).contains("only lifts of 51.0% or more"));
+        assert!(power(&design).contains("only lifts of 51\u{a0}% or more"));
         assert_eq!(is_up_to_it(&design), Some(false));
         design.detectable[0].mde_relative = None;
         assert!(power(&design).contains("cannot detect any lift"));

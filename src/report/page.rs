@@ -92,8 +92,8 @@ pub fn render(report: &Report) -> Result<String, Error> {
     environment.add_filter("count", numbers::count);
     environment.add_filter("counted", |value: u64, singular: String| numbers::counted(value, &singular));
     environment.add_filter("percent", numbers::percent);
-    environment.add_filter("short_percent", numbers::short_percent);
     environment.add_filter("share", numbers::share);
+    environment.add_filter("prose", |sentence: String| numbers::prose(&sentence));
     environment.add_filter("decimal", numbers::decimal);
     environment.add_filter("seconds", numbers::seconds);
     environment.add_filter("bytes", numbers::bytes);
@@ -108,7 +108,6 @@ pub fn render(report: &Report) -> Result<String, Error> {
 impl<'a> Page<'a> {
     fn of(report: &'a Report) -> Result<Self, Error> {
         let gallery = Gallery::of(report);
-        let primary = &report.design.primary_metric;
         let total = report.cost.total();
         let reached = report.funnel.reached();
         Ok(Self {
@@ -132,7 +131,7 @@ impl<'a> Page<'a> {
             found: Found::all(report),
             cited: citations(report),
             assignment: Assignment::of(report),
-            results: report.results.as_ref().map(|results| ResultsView::of(results, primary)).transpose()?,
+            results: report.results.as_ref().map(ResultsView::of).transpose()?,
             per_customer: (reached > 0).then(|| numbers::dollars(total.cost_usd.dollars() / reached as f64)),
             costs: report
                 .cost

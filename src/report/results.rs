@@ -1,11 +1,10 @@
 //! The results in words and charts. Whoever reads "no decision" must not take it for a failure.
 
 use serde::Serialize;
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use crate::{
     agents::experimentation::analysis::{
-        ArmResult, Comparison, Decision, Interval, MetricKind, MetricSummary, Results, SampleRatio,
+        ArmResult, Comparison, Decision, GroupResult, Interval, MetricKind, MetricSummary, Results,
     },
     report::{
         Error,
@@ -13,6 +12,8 @@ use crate::{
         numbers,
     },
 };
+
+const NONE: &str = "\u{2013}";
 
 #[derive(Debug, Serialize)]
 pub struct ResultsView<'a> {
@@ -23,17 +24,13 @@ pub struct ResultsView<'a> {
     control: &'a str,
     decided: bool,
     decision: String,
-    why: &'a str,
-    sample_ratio: SampleRatioView,
+    why: String,
+    /// The split between the arms is not the configured one.
+    mismatch: bool,
+    sample_ratio: String,
     metrics: Vec<Metric<'a>>,
     groups: Vec<Group<'a>>,
     warnings: &'a [String],
-}
-
-#[derive(Debug, Serialize)]
-struct SampleRatioView {
-    mismatch: bool,
-    p: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,68 +59,54 @@ struct ArmRow<'a> {
 
 #[derive(Debug, Serialize)]
 struct ComparisonRow<'a> {
+    metric: &'a str,
     arm: &'a str,
+    control: &'a str,
     difference: String,
     difference_interval: String,
     lift: String,
     lift_interval: String,
     p: String,
     p_holm: String,
-    significant: bool,
     words: String,
     adjusted: Option<String>,
 }
 
+/// Exploratory results of the customers with one value.
 #[derive(Debug, Serialize)]
 struct Group<'a> {
     column: &'a str,
     value: &'a str,
-    rows: Vec<GroupRow<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct GroupRow<'a> {
-    metric: &'a str,
-    row: ComparisonRow<'a>,
+    rows: Vec<ComparisonRow<'a>>,
 }
 
 impl<'a> ResultsView<'a> {
-    pub fn of(results: &'a Results, primary_metric: &str) -> Result<Self, Error> {
+    pub fn of(results: &'a Results) -> Result<Self, Error> {
         let mut names: Vec<&str> = Vec::new();
-        for arm in &results.arms {
-            for metric in &arm.metrics {
-                if !names.contains(&metric.metric.as_str()) {
-                    names.push(&metric.metric);
-                }
+        for metric in results.arms.iter().flat_map(|arm| &arm.metrics) {
+            if !names.contains(&metric.metric.as_str()) {
+                names.push(&metric.metric);
             }
         }
+        let rows = |comparisons: &'a [Comparison]| comparisons.iter().map(|c| ComparisonRow::of(c, results.alpha));
+        let group = |group: &'a GroupResult| Group {
+            column: &group.column,
+            value: &group.value,
+            rows: rows(&group.comparisons).collect(),
+        };
         let (decision, why) = decision(results);
         Ok(Self {
             simulated: results.simulated,
             customers: numbers::count(results.customers),
-            confidence: numbers::short_percent(1.0 - results.alpha),
+            confidence: numbers::percent(1.0 - results.alpha),
             control: &results.control,
             decided: matches!(results.decision, Decision::Winner { .. }),
             decision,
-            why,
-            sample_ratio: SampleRatioView::of(&results.sample_ratio),
-            metrics: names
-                .into_iter()
-                .map(|name| Metric::of(results, name, name == primary_metric))
-                .collect::<Result<_, _>>()?,
-            groups: results
-                .groups
-                .iter()
-                .map(|group| Group {
-                    column: &group.column,
-                    value: &group.value,
-                    rows: group
-                        .comparisons
-                        .iter()
-                        .map(|c| GroupRow { metric: &c.metric, row: ComparisonRow::of(c, results.alpha) })
-                        .collect(),
-                })
-                .collect(),
+            why: numbers::prose(why),
+            mismatch: results.sample_ratio.mismatch,
+            sample_ratio: numbers::p_equals(results.sample_ratio.p_value),
+            metrics: names.into_iter().map(|name| Metric::of(results, name)).collect::<Result<_, _>>()?,
+            groups: results.groups.iter().map(group).collect(),
             warnings: &results.warnings,
         })
     }
@@ -137,79 +120,77 @@ pub fn decision(results: &Results) -> (String, &str) {
     }
 }
 
-impl SampleRatioView {
-    fn of(ratio: &SampleRatio) -> Self {
-        Self { mismatch: ratio.mismatch, p: numbers::p_equals(ratio.p_value) }
-    }
-}
-
 impl<'a> Metric<'a> {
-    fn of(results: &'a Results, name: &'a str, primary: bool) -> Result<Self, Error> {
+    fn of(results: &'a Results, name: &'a str) -> Result<Self, Error> {
         let summaries: Vec<(&ArmResult, &MetricSummary)> = results
             .arms
             .iter()
             .filter_map(|arm| Some((arm, arm.metrics.iter().find(|metric| metric.metric == name)?)))
             .collect();
         let kind = summaries.first().map_or(MetricKind::Mean, |(_, summary)| summary.kind);
-        let format = formatter(kind);
         let comparisons: Vec<&Comparison> = results.comparisons.iter().filter(|c| c.metric == name).collect();
-
-        let levels: Vec<Row> = summaries
-            .iter()
-            .map(|(arm, summary)| {
-                let interval = level_interval(summary, arm.customers, results.alpha);
-                Row {
-                    name: arm.arm.clone(),
-                    label: format!("{} ({})", format(summary.mean), between(interval, format)),
-                    value: summary.mean,
-                    low: interval.low,
-                    high: interval.high,
-                    mark: if arm.arm == results.control { Mark::Muted } else { Mark::Strong },
-                }
-            })
-            .collect();
-
         let relative = comparisons.iter().all(|c| c.lift.is_some() && c.lift_interval.is_some());
-        let effects: Vec<Row> = comparisons
-            .iter()
-            .map(|comparison| {
-                let (value, interval) = match (comparison.lift, comparison.lift_interval) {
-                    (Some(lift), Some(interval)) if relative => (lift, interval),
-                    _ => (comparison.difference, comparison.difference_interval),
-                };
-                let format = if relative { numbers::percent } else { format };
-                Row {
-                    name: format!("{} vs {}", comparison.arm, comparison.control),
-                    label: format!("{} ({})", numbers::signed(value, format), signed_between(interval, format)),
-                    value,
-                    low: interval.low,
-                    high: interval.high,
-                    mark: if comparison.p_holm < results.alpha { Mark::Strong } else { Mark::Hollow },
-                }
-            })
-            .collect();
+        let levels: Vec<Row> = summaries.iter().map(|(arm, summary)| level(arm, summary, &results.control)).collect();
+        let effects: Vec<Row> = comparisons.iter().map(|c| effect(c, relative, results.alpha)).collect();
 
-        let described =
-            |rows: &[Row]| rows.iter().map(|row| format!("{}: {}", row.name, row.label)).collect::<Vec<_>>();
+        let described = |rows: &[Row]| {
+            let rows = rows.iter().map(|row| format!("{}: {}", row.name, row.label));
+            rows.collect::<Vec<_>>().join("; ")
+        };
         let effect = if relative { "lift" } else { "difference" };
+        let level_ticks = if kind == MetricKind::Rate { numbers::percent } else { numbers::tick };
+        let effect_ticks = if relative { numbers::percent } else { level_ticks };
         Ok(Self {
             name,
-            primary,
+            primary: name == results.primary_metric,
             kind,
-            arms: summaries.iter().map(|(arm, summary)| ArmRow::of(arm, summary, results.alpha)).collect(),
+            arms: summaries.iter().map(|(arm, summary)| ArmRow::of(arm, summary)).collect(),
             comparisons: comparisons.iter().map(|c| ComparisonRow::of(c, results.alpha)).collect(),
-            levels_chart: charts::levels(&levels, ticks(kind))?,
-            levels_label: format!("{name} per arm. {}", described(&levels).join("; ")),
-            effects_chart: charts::effects(&effects, if relative { numbers::short_percent } else { ticks(kind) })?,
-            effects_label: format!("{effect} in {name}. {}", described(&effects).join("; ")),
+            levels_chart: charts::levels(&levels, level_ticks)?,
+            levels_label: format!("{name} per arm. {}", described(&levels)),
+            effects_chart: charts::effects(&effects, effect_ticks)?,
+            effects_label: format!("{effect} in {name}. {}", described(&effects)),
             effect,
         })
     }
 }
 
+fn level(arm: &ArmResult, summary: &MetricSummary, control: &str) -> Row {
+    let label = mean(summary.kind, summary.mean);
+    Row {
+        name: arm.arm.clone(),
+        label: match summary.interval {
+            Some(interval) => format!("{label} ({})", between(interval, |value| mean(summary.kind, value))),
+            None => label,
+        },
+        value: summary.mean,
+        interval: summary.interval,
+        mark: if arm.arm == control { Mark::Muted } else { Mark::Strong },
+    }
+}
+
+fn effect(comparison: &Comparison, relative: bool, alpha: f64) -> Row {
+    let (value, interval) = match comparison.lift {
+        Some(lift) if relative => (lift, comparison.lift_interval),
+        _ => (comparison.difference, comparison.difference_interval),
+    };
+    let format =
+        |value: f64| if relative { numbers::percent(value) } else { numbers::difference(comparison.kind, value) };
+    let label = numbers::signed(value, format);
+    Row {
+        name: format!("{} vs {}", comparison.arm, comparison.control),
+        label: match interval {
+            Some(interval) => format!("{label} ({})", signed_between(interval, format)),
+            None => label,
+        },
+        value,
+        interval,
+        mark: if is_significant(comparison, alpha) { Mark::Strong } else { Mark::Hollow },
+    }
+}
+
 impl<'a> ArmRow<'a> {
-    fn of(arm: &'a ArmResult, summary: &MetricSummary, alpha: f64) -> Self {
-        let format = formatter(summary.kind);
+    fn of(arm: &'a ArmResult, summary: &MetricSummary) -> Self {
         Self {
             arm: &arm.arm,
             customers: numbers::count(arm.customers),
@@ -217,38 +198,33 @@ impl<'a> ArmRow<'a> {
                 MetricKind::Rate => numbers::count(summary.total.round() as u64),
                 MetricKind::Mean => numbers::decimal(summary.total),
             },
-            level: format(summary.mean),
-            interval: between(level_interval(summary, arm.customers, alpha), format),
+            level: mean(summary.kind, summary.mean),
+            interval: or_none(summary.interval, |interval| between(interval, |value| mean(summary.kind, value))),
         }
     }
 }
 
 impl<'a> ComparisonRow<'a> {
     fn of(comparison: &'a Comparison, alpha: f64) -> Self {
-        let format = match comparison.kind {
-            MetricKind::Rate => percentage_points,
-            MetricKind::Mean => numbers::decimal,
-        };
-        let significant = comparison.p_holm < alpha;
+        let difference = |value| numbers::difference(comparison.kind, value);
         Self {
+            metric: &comparison.metric,
             arm: &comparison.arm,
-            difference: numbers::signed(comparison.difference, format),
-            difference_interval: signed_between(comparison.difference_interval, format),
-            lift: comparison.lift.map_or_else(|| "\u{2013}".to_owned(), |lift| numbers::signed(lift, numbers::percent)),
-            lift_interval: comparison
-                .lift_interval
-                .map_or_else(|| "\u{2013}".to_owned(), |interval| signed_between(interval, numbers::percent)),
-            p: numbers::p_value(comparison.p_value),
-            p_holm: numbers::p_value(comparison.p_holm),
-            significant,
-            words: in_words(comparison, significant),
+            control: &comparison.control,
+            difference: numbers::signed(comparison.difference, difference),
+            difference_interval: or_none(comparison.difference_interval, |found| signed_between(found, difference)),
+            lift: or_none(comparison.lift, |lift| numbers::signed(lift, numbers::percent)),
+            lift_interval: or_none(comparison.lift_interval, |found| signed_between(found, numbers::percent)),
+            p: or_none(comparison.p_value, numbers::p_value),
+            p_holm: or_none(comparison.p_holm, numbers::p_value),
+            words: in_words(comparison, alpha),
             adjusted: comparison.adjusted.as_ref().map(|adjusted| {
                 format!(
                     "With the variance that {} explains taken out ({} of it): {} ({}), {}.",
                     adjusted.covariate,
                     numbers::percent(adjusted.variance_reduction),
-                    numbers::signed(adjusted.difference, format),
-                    signed_between(adjusted.difference_interval, format),
+                    numbers::signed(adjusted.difference, difference),
+                    signed_between(adjusted.difference_interval, difference),
                     numbers::p_equals(adjusted.p_value),
                 )
             }),
@@ -256,80 +232,63 @@ impl<'a> ComparisonRow<'a> {
     }
 }
 
-fn in_words(comparison: &Comparison, significant: bool) -> String {
+fn is_significant(comparison: &Comparison, alpha: f64) -> bool {
+    comparison.p_holm.is_some_and(|p| p < alpha)
+}
+
+fn in_words(comparison: &Comparison, alpha: f64) -> String {
+    if let Some(reason) = &comparison.undefined {
+        return format!("No test: {reason}.");
+    }
     let direction = if comparison.difference > 0.0 { "above" } else { "below" };
-    if significant {
-        format!("Significantly {direction} {}.", comparison.control)
-    } else {
-        "Not significant: the difference may be chance.".to_owned()
+    match comparison.p_holm {
+        Some(p) if p < alpha => format!("Significantly {direction} {}.", comparison.control),
+        Some(_) => "Not significant: the difference may be chance.".to_owned(),
+        None => "For information: no decision rests on it.".to_owned(),
     }
 }
 
-fn formatter(kind: MetricKind) -> fn(f64) -> String {
+fn mean(kind: MetricKind, value: f64) -> String {
     match kind {
-        MetricKind::Rate => numbers::percent,
-        MetricKind::Mean => numbers::decimal,
+        MetricKind::Rate => numbers::percent(value),
+        MetricKind::Mean => numbers::decimal(value),
     }
 }
 
-fn ticks(kind: MetricKind) -> fn(f64) -> String {
-    match kind {
-        MetricKind::Rate => numbers::short_percent,
-        MetricKind::Mean => numbers::short_decimal,
-    }
+fn or_none<T>(value: Option<T>, format: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| NONE.to_owned(), format)
 }
 
-/// A difference of two rates is in percentage points: `0.57 pp`.
-fn percentage_points(value: f64) -> String {
-    numbers::percent(value).replace('%', " pp")
-}
-
-fn between(interval: Interval, format: fn(f64) -> String) -> String {
+fn between(interval: Interval, format: impl Fn(f64) -> String) -> String {
     format!("{} to {}", format(interval.low), format(interval.high))
 }
 
-fn signed_between(interval: Interval, format: fn(f64) -> String) -> String {
-    format!("{} to {}", numbers::signed(interval.low, format), numbers::signed(interval.high, format))
-}
-
-/// The interval of one arm's level: Wilson's score interval (JASA 22, 1927) for a rate, Student's for a mean.
-fn level_interval(summary: &MetricSummary, customers: u64, alpha: f64) -> Interval {
-    let (mean, n, upper) = (summary.mean, customers as f64, 1.0 - alpha / 2.0);
-    let (centre, half_width) = match summary.kind {
-        MetricKind::Rate if customers > 0 => {
-            let z = Normal::standard().inverse_cdf(upper);
-            let scale = 1.0 + z * z / n;
-            let spread = (mean * (1.0 - mean) / n + z * z / (4.0 * n * n)).sqrt();
-            ((mean + z * z / (2.0 * n)) / scale, z / scale * spread)
-        }
-        MetricKind::Mean if customers > 1 => {
-            let t = StudentsT::new(0.0, 1.0, n - 1.0).map_or(f64::NAN, |student| student.inverse_cdf(upper));
-            (mean, t * (summary.variance / n).sqrt())
-        }
-        _ => (mean, 0.0),
-    };
-    Interval { low: centre - half_width, high: centre + half_width }
+fn signed_between(interval: Interval, format: impl Fn(f64) -> String) -> String {
+    between(interval, |value| numbers::signed(value, &format))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::sample;
 
     #[test]
-    fn level_intervals_equal_published_ones() {
-        // Wilson for 81 of 263, Newcombe, Statistics in Medicine 17 (1998), 857-872, table I: 0.2553 to 0.3662.
-        let rate = MetricSummary {
-            metric: "m".to_owned(),
-            kind: MetricKind::Rate,
-            total: 81.0,
-            mean: 81.0 / 263.0,
-            variance: 0.0,
-        };
-        let interval = level_interval(&rate, 263, 0.05);
-        assert!((interval.low - 0.2553).abs() < 5e-5 && (interval.high - 0.3662).abs() < 5e-5, "{interval:?}");
-        // Student's t with 9 degrees of freedom: 2.262157.
-        let mean = MetricSummary { kind: MetricKind::Mean, mean: 5.0, variance: 10.0, ..rate };
-        let interval = level_interval(&mean, 10, 0.05);
-        assert!((interval.high - 5.0 - 2.262_157).abs() < 1e-5, "{interval:?}");
+    fn what_is_not_shown_to_differ_is_never_called_significant() {
+        let results = sample::with_results(false).results.unwrap();
+        let mut comparison = results.comparisons[0].clone();
+        let words = |comparison: &Comparison| in_words(comparison, 0.05);
+        comparison.p_holm = Some(0.049);
+        assert_eq!(words(&comparison), "Significantly above control.");
+        comparison.difference = -comparison.difference;
+        assert_eq!(words(&comparison), "Significantly below control.");
+        // Raw p-values stay below alpha: only the corrected one counts.
+        comparison.p_value = Some(0.001);
+        comparison.p_holm = Some(0.05);
+        assert!(words(&comparison).starts_with("Not significant"));
+        assert_eq!(effect(&comparison, true, 0.05).mark, Mark::Hollow);
+        comparison.p_holm = None;
+        assert!(words(&comparison).starts_with("For information"));
+        comparison.undefined = Some("nobody converted".to_owned());
+        assert_eq!(words(&comparison), "No test: nobody converted.");
     }
 }

@@ -275,6 +275,7 @@ fn design() -> Design {
                 mde_relative: Some(1.46),
                 power_at_mde: 0.031,
                 customers_needed_per_arm: 46_218,
+                control_customers_needed: 33_013,
             })
             .collect(),
         warnings: vec![
@@ -453,12 +454,17 @@ pub fn with_results(simulated: bool) -> Report {
         kind,
         total: mean * customers as f64,
         mean,
-        variance,
+        interval: Some(Interval {
+            low: mean - 1.96 * (variance / customers as f64).sqrt(),
+            high: mean + 1.96 * (variance / customers as f64).sqrt(),
+        }),
+        variance: Some(variance),
     };
     let arm = |name: &str, customers: u64, conversions: f64, spend: f64| {
         let rate = conversions / customers as f64;
         ArmResult {
             arm: name.to_owned(),
+            share: customers as f64 / 867.0,
             customers,
             metrics: vec![
                 metric("conversion", MetricKind::Rate, rate, rate * (1.0 - rate), customers),
@@ -479,14 +485,15 @@ pub fn with_results(simulated: bool) -> Report {
             arm_customers: arms[arm].customers,
             control_customers: arms[0].customers,
             difference: summary.mean - control.mean,
-            difference_interval: Interval { low: difference.0, high: difference.1 },
+            difference_interval: Some(Interval { low: difference.0, high: difference.1 }),
             lift: Some(summary.mean / control.mean - 1.0),
             lift_interval: Some(Interval { low: lift.0, high: lift.1 }),
-            statistic: 2.5,
+            statistic: Some(2.5),
             degrees_of_freedom: None,
-            p_value: p,
-            ln_p_value: p.ln(),
-            p_holm,
+            p_value: Some(p),
+            ln_p_value: Some(p.ln()),
+            p_holm: Some(p_holm),
+            undefined: None,
             adjusted: (metric == 1).then(|| Adjusted {
                 covariate: "monetary".to_owned(),
                 theta: 0.02,
@@ -494,7 +501,9 @@ pub fn with_results(simulated: bool) -> Report {
                 standard_error: 1.5,
                 difference_interval: Interval { low: difference.0 + 0.2, high: difference.1 - 0.4 },
                 statistic: 2.1,
+                degrees_of_freedom: 400.0,
                 p_value: p * 0.9,
+                ln_p_value: (p * 0.9).ln(),
                 variance_reduction: 0.124,
             }),
         }
@@ -510,6 +519,7 @@ pub fn with_results(simulated: bool) -> Report {
     report.results = Some(Results {
         simulated,
         alpha: 0.05,
+        primary_metric: "conversion".to_owned(),
         control: "control".to_owned(),
         customers: 867,
         groups: vec![GroupResult {
@@ -525,7 +535,8 @@ pub fn with_results(simulated: bool) -> Report {
         decision: if simulated {
             Outcome::Winner {
                 arm: "friendly".to_owned(),
-                why: "its conversion is above control's after correction for 4 comparisons (p = 0.038).".to_owned(),
+                why: "`friendly` is above `control` on conversion after correction for 4 comparisons (p = 0.038)."
+                    .to_owned(),
             }
         } else {
             Outcome::NoDecision {

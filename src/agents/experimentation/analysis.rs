@@ -2,17 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::stats::Interval;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     /// True if any outcome was invented; then every number here is.
     pub simulated: bool,
     pub alpha: f64,
+    /// What the decision rests on.
+    pub primary_metric: String,
     /// The arm that the others are compared with.
     pub control: String,
     pub customers: u64,
+    /// In the design's order; in a file without a design control first, then by name.
     pub arms: Vec<ArmResult>,
     pub sample_ratio: SampleRatio,
-    /// One per (metric, arm other than control), metrics in the order asked for.
+    /// Each metric, in the order asked for, of each arm against control. Where there is a holdout, control against
+    /// holdout comes last: whether the sending itself has an effect.
     pub comparisons: Vec<Comparison>,
     /// Exploratory: the same within each value of the grouping column, never a basis for a decision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -24,7 +30,10 @@ pub struct Results {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ArmResult {
     pub arm: String,
+    /// The share of customers that should be here.
+    pub share: f64,
     pub customers: u64,
+    /// Empty without customers.
     pub metrics: Vec<MetricSummary>,
 }
 
@@ -44,8 +53,10 @@ pub struct MetricSummary {
     /// Successes, or the sum of values.
     pub total: f64,
     pub mean: f64,
+    /// Of the mean: Wilson's for rates, Student's for means.
+    pub interval: Option<Interval>,
     /// Sample variance (n - 1); for rates p(1 - p).
-    pub variance: f64,
+    pub variance: Option<f64>,
 }
 
 /// Chi-square test of the counts against the configured shares.
@@ -72,20 +83,26 @@ pub struct Comparison {
     /// arm - control.
     pub difference: f64,
     /// Newcombe's score interval for rates, Welch's for means.
-    pub difference_interval: Interval,
-    /// Relative to control; `None` where control's mean is 0.
+    pub difference_interval: Option<Interval>,
+    /// Relative to control's size; `None` where control's mean is 0.
     pub lift: Option<f64>,
-    /// On the log scale (delta method).
+    /// On the log scale (delta method); `None` unless both means are above 0.
     pub lift_interval: Option<Interval>,
-    /// z (pooled) for rates, Welch's t for means.
-    pub statistic: f64,
-    /// `None` for z.
+    /// z (pooled) for rates, Welch's t for means. This and the next four are `None` where there is no test, for the
+    /// reason in `undefined`.
+    pub statistic: Option<f64>,
+    /// `None` for z as well.
     pub degrees_of_freedom: Option<f64>,
-    pub p_value: f64,
+    /// Two-sided.
+    pub p_value: Option<f64>,
     /// Natural logarithm, exact where `p_value` underflows.
-    pub ln_p_value: f64,
-    /// Holm over all comparisons of this analysis.
-    pub p_holm: f64,
+    pub ln_p_value: Option<f64>,
+    /// Holm over all arms and metrics. `None` also for control against holdout and within groups, which belong to no
+    /// decision.
+    pub p_holm: Option<f64>,
+    /// Why a value above is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undefined: Option<String>,
     /// With the covariate's variance taken out, where one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adjusted: Option<Adjusted>,
@@ -100,14 +117,10 @@ pub struct Adjusted {
     pub standard_error: f64,
     pub difference_interval: Interval,
     pub statistic: f64,
+    pub degrees_of_freedom: f64,
     pub p_value: f64,
+    pub ln_p_value: f64,
     pub variance_reduction: f64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    pub low: f64,
-    pub high: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
