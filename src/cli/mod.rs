@@ -118,7 +118,7 @@ mod tests {
     fn the_command_line_is_consistent_and_every_command_shows_an_example() {
         let mut cli = Cli::command();
         cli.build();
-        cli.debug_assert();
+        cli.clone().debug_assert();
         for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
             let help = command.clone().render_long_help().to_string();
             assert!(help.contains("cpo "), "{} has no example:\n{help}", command.get_name());

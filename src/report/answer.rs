@@ -7,7 +7,7 @@ use crate::{
     report::{
         Report,
         gallery::Counts,
-        numbers::{count, counted, percent, setting},
+        numbers::{count, counted, percent, prose},
         results,
     },
 };
@@ -25,12 +25,12 @@ pub fn paragraph(report: &Report, variants: Counts) -> Vec<Sentence> {
     let results = match &report.results {
         Some(results) => {
             let (decision, why) = results::decision(results);
-            format!("{decision} on {}: {why}", report.design.primary_metric)
+            format!("{decision}: {why}")
         }
         None => "There are no results yet: no outcomes have been fed in.".to_owned(),
     };
     let mut sentences: Vec<Sentence> = sentences.drain(..).map(|text| Sentence { text, simulated: false }).collect();
-    sentences.push(Sentence { text: results, simulated });
+    sentences.push(Sentence { text: prose(&results), simulated });
     sentences
 }
 
@@ -60,7 +60,7 @@ fn groups(report: &Report) -> String {
         text += &format!("; {} get none on purpose, as a holdout", count(funnel.holdout));
     }
     if funnel.held() > 0 {
-        text += &format!("; {} are held back because no approved message fits", count(funnel.held()));
+        text += &format!("; {} are held back", count(funnel.held()));
     }
     text + "."
 }
@@ -78,30 +78,25 @@ fn messages(counts: Counts) -> String {
 
 /// What the test can find out, or cannot.
 pub fn power(design: &Design) -> String {
-    let asked = setting(design.mde_relative);
+    let asked = percent(design.mde_relative);
     let metric = &design.primary_metric;
-    let Some(baseline) = design.baseline else {
+    if design.baseline.is_none() {
         return format!(
             "Whether the test can detect a lift of {asked} in {metric} is open: no expected rate was declared."
         );
-    };
+    }
     let Some(weakest) = weakest(design) else {
         return format!("What the test can detect in {metric} was not computed.");
     };
-    let power = setting(design.power);
-    let expected = percent(baseline);
     match weakest.mde_relative {
-        Some(mde) if mde <= design.mde_relative => format!(
-            "The test can detect the lift of {asked} in {metric} it was asked for (power {power} at an expected rate of {expected})."
-        ),
+        Some(mde) if mde <= design.mde_relative => {
+            format!("The test can detect the lift of {asked} in {metric} it was asked for.")
+        }
         Some(mde) => format!(
-            "The test cannot reliably detect the lift of {asked} in {metric} it was asked for: with these customers \
-             and an expected rate of {expected} it finds lifts of {} or more (power {power}).",
+            "The test cannot reliably detect the lift of {asked} in {metric} it was asked for, only lifts of {} or more.",
             percent(mde)
         ),
-        None => format!(
-            "The test cannot detect any lift in {metric} with these customers at an expected rate of {expected}."
-        ),
+        None => format!("The test cannot detect any lift in {metric}, however large."),
     }
 }
 
@@ -128,10 +123,10 @@ mod tests {
         design.mde_relative = 0.5;
         design.detectable[0].mde_relative = Some(0.2);
         design.detectable[1].mde_relative = Some(0.5);
-        assert!(power(&design).contains("can detect the lift of 50%"));
+        assert!(power(&design).contains("can detect the lift of 50\u{a0}%"));
         assert_eq!(is_up_to_it(&design), Some(true));
         design.detectable[1].mde_relative = Some(0.51);
-        assert!(power(&design).contains("lifts of 51.0% or more"));
+        assert!(power(&design).contains("only lifts of 51\u{a0}% or more"));
         assert_eq!(is_up_to_it(&design), Some(false));
         design.detectable[0].mde_relative = None;
         assert!(power(&design).contains("cannot detect any lift"));

@@ -1,17 +1,20 @@
 //! One variant as its recipient would see it, with its claims numbered and tied to their sources.
 
-use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
+use std::{collections::BTreeSet, ops::Range};
 
-use regex::Regex;
 use serde::Serialize;
 
 use crate::{
     domain::{
         channel::Channel,
-        variant::{Citation, Field, Slots, Span, Variant},
+        variant::{Citation, Claim, Field, Slots, Variant},
         verdict::{Decision, Finding, Harm, Rule},
     },
-    report::{numbers, sources::Sources},
+    report::{
+        message::{self, Piece},
+        numbers,
+        sources::Sources,
+    },
 };
 
 #[derive(Debug, Serialize)]
@@ -36,17 +39,6 @@ pub struct Card<'a> {
     /// `hate 0, sexual 0, ...`; `None` where the screen gave no answer.
     severities: Option<String>,
     writer: &'a str,
-}
-
-/// A run of a message's text that looks the same throughout.
-#[derive(Debug, Default, PartialEq, Serialize)]
-struct Piece {
-    text: String,
-    claim: bool,
-    slot: bool,
-    fault: bool,
-    /// Numbers of the claims that end here.
-    ends: Vec<usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,12 +77,20 @@ impl<'a> Card<'a> {
         slots: &Slots,
         sources: &'a Sources,
     ) -> Self {
-        let mut placed = BTreeSet::new();
-        let subject: Vec<Piece> = laid_out(variant, Field::Subject, slots, &mut placed).into_iter().flatten().collect();
-        let paragraphs = laid_out(variant, Field::Body, slots, &mut placed);
+        let claims = in_reading_order(&variant.claims);
+        let lay_out = |field: Field| {
+            let spans = claims.iter().zip(1..).filter(|(claim, _)| claim.span.field == field);
+            let claims: Vec<_> = spans.map(|(claim, number)| (number, claim.span.start..claim.span.end)).collect();
+            let faults = variant.verdict.findings.iter().filter_map(|finding| finding.span);
+            let faults: Vec<_> = faults.filter(|span| span.field == field).map(|span| span.start..span.end).collect();
+            message::lay_out(variant.message.field(field), slots, &claims, &faults)
+        };
+        let subject: Vec<Piece> = lay_out(Field::Subject).into_iter().flatten().collect();
+        let paragraphs = lay_out(Field::Body);
+        let pieces = subject.iter().chain(paragraphs.iter().flatten());
+        let placed: BTreeSet<usize> = pieces.flat_map(|piece| &piece.ends).copied().collect();
+        let length = message::filled(&variant.message.body, slots).chars().count();
         let channel = variant.cell.channel;
-        let length = paragraphs.iter().flatten().map(|piece| piece.text.chars().count()).sum::<usize>()
-            + 2 * paragraphs.len().saturating_sub(1);
         Self {
             index,
             id: variant.id.as_str(),
@@ -107,11 +107,10 @@ impl<'a> Card<'a> {
                 numbers::count(length as u64),
                 numbers::count(channel.limits().body as u64)
             ),
-            sources: variant
-                .claims
+            sources: claims
                 .iter()
-                .enumerate()
-                .map(|(claim, found)| Source::of(claim + 1, placed.contains(&(claim + 1)), &found.citation, sources))
+                .zip(1..)
+                .map(|(claim, number)| Source::of(number, placed.contains(&number), &claim.citation, sources))
                 .collect(),
             findings: variant.verdict.findings.iter().map(FindingView::of).collect(),
             severities: variant.verdict.severities.map(|severities| {
@@ -121,6 +120,12 @@ impl<'a> Card<'a> {
             writer: &variant.writer,
         }
     }
+}
+
+fn in_reading_order(claims: &[Claim]) -> Vec<&Claim> {
+    let mut claims: Vec<&Claim> = claims.iter().collect();
+    claims.sort_by_key(|claim| (claim.span.field == Field::Body, claim.span.start, claim.span.end));
+    claims
 }
 
 impl<'a> Source<'a> {
@@ -156,81 +161,6 @@ impl<'a> FindingView<'a> {
             why: &finding.why,
         }
     }
-}
-
-/// The paragraphs of a field as pieces. The numbers of claims that got a place are added to `placed`.
-///
-/// Spans come from writers that nobody trusts: they may overlap, cut a slot in two or lie outside of the text.
-fn laid_out(variant: &Variant, field: Field, slots: &Slots, placed: &mut BTreeSet<usize>) -> Vec<Vec<Piece>> {
-    static SLOT: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"\{\{\s*([a-z][a-z0-9_]*)\s*\}\}").expect("the pattern is a valid one"));
-    static GAP: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\n[ \t\r]*\n\s*").expect("the pattern is a valid one"));
-
-    let text = variant.message.field(field);
-    let chars: Vec<char> = text.chars().collect();
-    let in_chars = |range: Range<usize>| text[..range.start].chars().count()..text[..range.end].chars().count();
-    let filled: Vec<(Range<usize>, &str)> = SLOT
-        .captures_iter(text)
-        .filter_map(|found| {
-            let (whole, [name]) = found.extract();
-            let start = found.get(0)?.start();
-            Some((in_chars(start..start + whole.len()), slots.get(name)?.fallback.as_str()))
-        })
-        .collect();
-    let gaps: Vec<Range<usize>> = GAP.find_iter(text).map(|gap| in_chars(gap.range())).collect();
-    let in_field = |span: &Span| (span.field == field).then_some(span.start..span.end);
-    let claims: Vec<(usize, Range<usize>)> = variant
-        .claims
-        .iter()
-        .enumerate()
-        .filter_map(|(index, claim)| Some((index + 1, in_field(&claim.span)?)))
-        .collect();
-    let faults: Vec<Range<usize>> =
-        variant.verdict.findings.iter().filter_map(|finding| in_field(finding.span.as_ref()?)).collect();
-
-    let ranges =
-        claims.iter().map(|(_, range)| range).chain(&faults).chain(&gaps).chain(filled.iter().map(|(range, _)| range));
-    let mut cuts: BTreeSet<usize> = ranges.flat_map(|range| [range.start, range.end]).collect();
-    cuts.extend([0, chars.len()]);
-    cuts.retain(|cut| *cut <= chars.len() && !filled.iter().any(|(slot, _)| slot.start < *cut && *cut < slot.end));
-
-    let mut paragraphs = vec![Vec::new()];
-    // Per claim, where its last piece is.
-    let mut ends: Vec<Option<(usize, usize)>> = vec![None; claims.len()];
-    let cuts: Vec<usize> = cuts.into_iter().collect();
-    for pair in cuts.windows(2) {
-        let range = pair[0]..pair[1];
-        let overlaps = |other: &Range<usize>| other.start < range.end && range.start < other.end;
-        if gaps.iter().any(overlaps) {
-            if gaps.iter().any(|gap| gap.end == range.end) {
-                paragraphs.push(Vec::new());
-            }
-            continue;
-        }
-        let slot = filled.iter().find(|(slot, _)| *slot == range);
-        let piece = Piece {
-            text: slot.map_or_else(|| chars[range.clone()].iter().collect(), |(_, fallback)| (*fallback).to_owned()),
-            claim: claims.iter().any(|(_, claim)| overlaps(claim)),
-            slot: slot.is_some(),
-            fault: faults.iter().any(overlaps),
-            ends: Vec::new(),
-        };
-        let paragraph = paragraphs.len() - 1;
-        for (end, (_, claim)) in ends.iter_mut().zip(&claims) {
-            if overlaps(claim) {
-                *end = Some((paragraph, paragraphs[paragraph].len()));
-            }
-        }
-        paragraphs[paragraph].push(piece);
-    }
-    for (end, (number, _)) in ends.into_iter().zip(&claims) {
-        if let Some((paragraph, piece)) = end {
-            paragraphs[paragraph][piece].ends.push(*number);
-            placed.insert(*number);
-        }
-    }
-    paragraphs.retain(|pieces| !pieces.is_empty());
-    paragraphs
 }
 
 pub fn channel_name(channel: Channel) -> &'static str {
@@ -280,59 +210,23 @@ pub fn rule_name(rule: Rule) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::variant::Message, report::sample};
-
-    fn variant(body: &str, claims: &[(usize, usize)]) -> Variant {
-        let mut variant = sample::report().variants.swap_remove(0);
-        let template = variant.claims[0].clone();
-        variant.message = Message { subject: None, body: body.to_owned() };
-        variant.verdict.findings.clear();
-        variant.claims = claims
-            .iter()
-            .map(|&(start, end)| {
-                let mut claim = template.clone();
-                claim.span = Span { field: Field::Body, start, end };
-                claim
-            })
-            .collect();
-        variant
-    }
-
-    fn lay_out(body: &str, claims: &[(usize, usize)]) -> (Vec<Vec<Piece>>, BTreeSet<usize>) {
-        let mut placed = BTreeSet::new();
-        let paragraphs = laid_out(&variant(body, claims), Field::Body, &sample::report().slots, &mut placed);
-        (paragraphs, placed)
-    }
-
-    fn text(paragraphs: &[Vec<Piece>]) -> String {
-        let paragraphs = paragraphs.iter().map(|pieces| pieces.iter().map(|piece| piece.text.as_str()).collect());
-        paragraphs.collect::<Vec<String>>().join("|")
-    }
+    use crate::report::sample;
 
     #[test]
-    fn slots_are_filled_and_paragraphs_kept_whatever_the_claims_cut() {
-        let body = "Hello {{first_name}}, naïve café.\n\nSecond {{ first_name }}.\n \nThird {{unknown}}.";
-        let whole = "Hello there, naïve café.|Second there.|Third {{unknown}}.";
-        assert_eq!(text(&lay_out(body, &[]).0), whole);
-        let length = body.chars().count();
-        for start in 0..=length {
-            for end in [start, start + 1, start + 7, length, length + 5] {
-                let (paragraphs, placed) = lay_out(body, &[(start, end), (end, start), (3, 40)]);
-                assert_eq!(text(&paragraphs), whole, "{start}..{end}");
-                assert!(placed.contains(&3));
-            }
-        }
-    }
-
-    #[test]
-    fn a_claim_is_underlined_and_numbered_once_at_its_end_and_an_impossible_one_has_no_number() {
-        let (paragraphs, placed) = lay_out("One {{first_name}} two. Three.", &[(0, 23), (90, 95)]);
-        let numbered: Vec<_> = paragraphs[0].iter().map(|p| (p.text.as_str(), p.claim, p.ends.as_slice())).collect();
-        assert_eq!(
-            numbered,
-            [("One ", true, &[][..]), ("there", true, &[]), (" two.", true, &[1]), (" Three.", false, &[])]
-        );
-        assert_eq!(placed, BTreeSet::from([1]));
+    fn claims_are_numbered_as_they_are_read_and_an_impossible_one_is_listed_without_a_place() {
+        let report = sample::report();
+        let mut variant = report.variants[0].clone();
+        variant.claims[0].span.start = 9_000;
+        variant.claims[0].span.end = 9_001;
+        variant.claims.reverse();
+        let card = Card::of(0, &variant, 1, true, &report.slots, &report.sources);
+        let numbers: Vec<usize> =
+            card.subject.iter().chain(card.paragraphs.iter().flatten()).flat_map(|piece| piece.ends.clone()).collect();
+        let listed: Vec<_> = card.sources.iter().map(|source| (source.number, source.placed)).collect();
+        let count = variant.claims.len();
+        assert_eq!(numbers, (1..count + 1).filter(|n| listed[n - 1].1).collect::<Vec<_>>());
+        assert_eq!(listed.iter().filter(|(_, placed)| !placed).count(), 1);
+        assert_eq!(listed.len(), count);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use crate::report::Error;
+use crate::{agents::experimentation::analysis::Interval, report::Error};
 
 const WIDTH: u32 = 480;
 const ROW: u32 = 52;
@@ -29,8 +29,7 @@ pub struct Row {
     /// The numbers in words: `1.2% (0.8% to 1.7%)`.
     pub label: String,
     pub value: f64,
-    pub low: f64,
-    pub high: f64,
+    pub interval: Option<Interval>,
     pub mark: Mark,
 }
 
@@ -87,12 +86,13 @@ fn colour(mark: Mark) -> RGBColor {
 }
 
 fn whiskers(plot: &Plot<'_>, row: &Row, middle: f64) -> Drawn {
-    if !(row.low.is_finite() && row.high.is_finite()) {
+    let Some(interval) = row.interval else { return Ok(()) };
+    if !(interval.low.is_finite() && interval.high.is_finite()) {
         return Ok(());
     }
     let line = colour(row.mark).stroke_width(2);
-    plot.draw(&PathElement::new([(row.low, middle), (row.high, middle)], line))?;
-    for end in [row.low, row.high] {
+    plot.draw(&PathElement::new([(interval.low, middle), (interval.high, middle)], line))?;
+    for end in [interval.low, interval.high] {
         plot.draw(&PathElement::new([(end, middle - 0.09), (end, middle + 0.09)], line))?;
     }
     Ok(())
@@ -117,7 +117,10 @@ fn draw_on(
     draw_row: impl Fn(&Plot<'_>, &Row, f64) -> Drawn,
 ) -> Drawn {
     // Zero is always on the axis: without it neither a bar nor an effect can be judged.
-    let values = rows.iter().flat_map(|row| [row.value, row.low, row.high]).filter(|value| value.is_finite());
+    let values = rows
+        .iter()
+        .flat_map(|row| row.interval.map_or([row.value; 3], |found| [row.value, found.low, found.high]))
+        .filter(|value| value.is_finite());
     let (low, high) = values.fold((0.0_f64, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
     let span = if high > low { high - low } else { 1.0 };
     let domain =
@@ -140,10 +143,10 @@ fn draw_on(
         .light_line_style(TRANSPARENT)
         .draw()?;
     let plot = chart.plotting_area();
-    plot.draw(&PathElement::new([(0.0, 0.0), (0.0, rows.len() as f64)], AXIS_INK.stroke_width(1)))?;
     let text = |h| TextStyle::from(("sans-serif", 17).into_font()).color(&INK).pos(Pos::new(h, VPos::Top));
     for (index, row) in rows.iter().enumerate() {
         let top = index as f64;
+        plot.draw(&PathElement::new([(0.0, top + 0.44), (0.0, top + 0.96)], AXIS_INK.stroke_width(1)))?;
         plot.draw(&(EmptyElement::at((domain.start, top)) + Text::new(row.name.clone(), (0, 6), text(HPos::Left))))?;
         plot.draw(&(EmptyElement::at((domain.end, top)) + Text::new(row.label.clone(), (0, 6), text(HPos::Right))))?;
         if row.value.is_finite() {
@@ -159,7 +162,13 @@ mod tests {
     use crate::report::numbers;
 
     fn row(value: f64, low: f64, high: f64) -> Row {
-        Row { name: "a <b>".to_owned(), label: "x".to_owned(), value, low, high, mark: Mark::Strong }
+        Row {
+            name: "a <b>".to_owned(),
+            label: "x".to_owned(),
+            value,
+            interval: Some(Interval { low, high }),
+            mark: Mark::Strong,
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod answer;
 mod cards;
 mod charts;
 mod gallery;
+mod message;
 mod numbers;
 mod page;
 mod results;
@@ -88,7 +89,7 @@ pub struct Funnel {
     pub duplicates: u64,
     pub suppressed: Vec<ReasonCount>,
     pub holdout: u64,
-    /// Get nothing because no approved message fits, by reason.
+    /// Would get a message and cannot, by reason.
     pub held: Vec<ReasonCount>,
     /// Get the control message in place of their arm's.
     pub fallback: u64,

@@ -92,7 +92,8 @@ pub fn render(report: &Report) -> Result<String, Error> {
     environment.add_filter("count", numbers::count);
     environment.add_filter("counted", |value: u64, singular: String| numbers::counted(value, &singular));
     environment.add_filter("percent", numbers::percent);
-    environment.add_filter("setting", numbers::setting);
+    environment.add_filter("share", numbers::share);
+    environment.add_filter("prose", |sentence: String| numbers::prose(&sentence));
     environment.add_filter("decimal", numbers::decimal);
     environment.add_filter("seconds", numbers::seconds);
     environment.add_filter("bytes", numbers::bytes);
@@ -107,7 +108,6 @@ pub fn render(report: &Report) -> Result<String, Error> {
 impl<'a> Page<'a> {
     fn of(report: &'a Report) -> Result<Self, Error> {
         let gallery = Gallery::of(report);
-        let primary = &report.design.primary_metric;
         let total = report.cost.total();
         let reached = report.funnel.reached();
         Ok(Self {
@@ -131,7 +131,7 @@ impl<'a> Page<'a> {
             found: Found::all(report),
             cited: citations(report),
             assignment: Assignment::of(report),
-            results: report.results.as_ref().map(|results| ResultsView::of(results, primary)).transpose()?,
+            results: report.results.as_ref().map(ResultsView::of).transpose()?,
             per_customer: (reached > 0).then(|| numbers::dollars(total.cost_usd.dollars() / reached as f64)),
             costs: report
                 .cost
@@ -326,6 +326,7 @@ mod tests {
         let page = parse(&html);
         let link = |id: String| page.descendants().find(|node| node.attribute("id") == Some(id.as_str())).unwrap();
         for (index, variant) in report.variants.iter().enumerate() {
+            let mut marks = Vec::new();
             for number in 1..=variant.claims.len() {
                 let claim = link(format!("v{index}-c{number}"));
                 let source = link(format!("v{index}-s{number}"));
@@ -333,9 +334,13 @@ mod tests {
                 assert_eq!(claim.text(), Some(number.to_string().as_str()));
                 let back = format!("#v{index}-c{number}");
                 assert!(source.descendants().any(|node| node.attribute("href") == Some(&back)));
-                let quoted = &variant.claims[number - 1].citation.quote;
-                assert!(source.descendants().any(|node| node.has_tag_name("mark") && node.text() == Some(quoted)));
+                let marked = source.descendants().find(|node| node.has_tag_name("mark"));
+                marks.extend(marked.and_then(|mark| mark.text()));
             }
+            let mut quotes: Vec<&str> = variant.claims.iter().map(|claim| claim.citation.quote.as_str()).collect();
+            quotes.sort_unstable();
+            marks.sort_unstable();
+            assert_eq!(marks, quotes, "each source shows the words that support its claim");
         }
     }
 

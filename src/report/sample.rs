@@ -1,5 +1,6 @@
 //! A made-up run for tests: three segments, three arms, two channels, and every kind of verdict.
 
+use crate::agents::retrieval::Retrieved;
 use jiff::civil::date;
 
 use super::*;
@@ -275,6 +276,7 @@ fn design() -> Design {
                 mde_relative: Some(1.46),
                 power_at_mde: 0.031,
                 customers_needed_per_arm: 46_218,
+                control_customers_needed: 33_013,
             })
             .collect(),
         warnings: vec![
@@ -453,12 +455,17 @@ pub fn with_results(simulated: bool) -> Report {
         kind,
         total: mean * customers as f64,
         mean,
-        variance,
+        interval: Some(Interval {
+            low: mean - 1.96 * (variance / customers as f64).sqrt(),
+            high: mean + 1.96 * (variance / customers as f64).sqrt(),
+        }),
+        variance: Some(variance),
     };
     let arm = |name: &str, customers: u64, conversions: f64, spend: f64| {
         let rate = conversions / customers as f64;
         ArmResult {
             arm: name.to_owned(),
+            share: customers as f64 / 867.0,
             customers,
             metrics: vec![
                 metric("conversion", MetricKind::Rate, rate, rate * (1.0 - rate), customers),
@@ -479,14 +486,15 @@ pub fn with_results(simulated: bool) -> Report {
             arm_customers: arms[arm].customers,
             control_customers: arms[0].customers,
             difference: summary.mean - control.mean,
-            difference_interval: Interval { low: difference.0, high: difference.1 },
+            difference_interval: Some(Interval { low: difference.0, high: difference.1 }),
             lift: Some(summary.mean / control.mean - 1.0),
             lift_interval: Some(Interval { low: lift.0, high: lift.1 }),
-            statistic: 2.5,
+            statistic: Some(2.5),
             degrees_of_freedom: None,
-            p_value: p,
-            ln_p_value: p.ln(),
-            p_holm,
+            p_value: Some(p),
+            ln_p_value: Some(p.ln()),
+            p_holm: Some(p_holm),
+            undefined: None,
             adjusted: (metric == 1).then(|| Adjusted {
                 covariate: "monetary".to_owned(),
                 theta: 0.02,
@@ -494,13 +502,15 @@ pub fn with_results(simulated: bool) -> Report {
                 standard_error: 1.5,
                 difference_interval: Interval { low: difference.0 + 0.2, high: difference.1 - 0.4 },
                 statistic: 2.1,
+                degrees_of_freedom: 400.0,
                 p_value: p * 0.9,
+                ln_p_value: (p * 0.9).ln(),
                 variance_reduction: 0.124,
             }),
         }
     };
     let comparisons = vec![
-        compare(0, 1, (0.0143, 0.0987), (0.197, 3.91), 0.0094, 0.0376),
+        compare(0, 1, (0.0143, 0.0987), (0.197, 3.91), 0.0094, if simulated { 0.0376 } else { 0.0564 }),
         compare(0, 2, (-0.0304, 0.0421), (-0.47, 1.66), 0.674, 1.0),
         compare(1, 1, (0.75, 7.67), (0.08, 3.21), 0.0171, 0.0513),
         compare(1, 2, (-3.87, 3.01), (-0.62, 1.11), 0.806, 1.0),
@@ -510,6 +520,7 @@ pub fn with_results(simulated: bool) -> Report {
     report.results = Some(Results {
         simulated,
         alpha: 0.05,
+        primary_metric: "conversion".to_owned(),
         control: "control".to_owned(),
         customers: 867,
         groups: vec![GroupResult {
@@ -522,9 +533,16 @@ pub fn with_results(simulated: bool) -> Report {
         arms,
         sample_ratio,
         comparisons,
-        decision: Outcome::Winner {
-            arm: "friendly".to_owned(),
-            why: "its conversion is above control's after correction for 4 comparisons (p = 0.038).".to_owned(),
+        decision: if simulated {
+            Outcome::Winner {
+                arm: "friendly".to_owned(),
+                why: "`friendly` is above `control` on conversion after correction for 4 comparisons (p = 0.038)."
+                    .to_owned(),
+            }
+        } else {
+            Outcome::NoDecision {
+                why: "no arm differs from control in conversion after correction for 6 comparisons.".to_owned(),
+            }
         },
         warnings: vec!["Spend is dominated by 3 large orders; read its interval, not its mean.".to_owned()],
     });
