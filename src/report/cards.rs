@@ -202,7 +202,7 @@ pub fn rule_name(rule: Rule) -> &'static str {
         Rule::EmptyText => "Empty text",
         Rule::BannedPhrase => "Banned phrase",
         Rule::MissingRequiredText => "Required text is missing",
-        Rule::Harm => "Harmful content",
+        Rule::Harm => "Harmful or notable content",
         Rule::CheckFailed => "A check could not be made",
     }
 }
