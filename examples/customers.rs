@@ -17,14 +17,72 @@ use rand::{RngExt as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 
 const FIRST_NAMES: [&str; 48] = [
-    "Ada", "Amara", "Anne-Marie", "Arjun", "Astrid", "Beatriz", "Ben", "Carla", "Chidi", "Dana", "Dev", "Elif", "Emil",
-    "Femi", "Finn", "Grace", "Hana", "Hugo", "Ines", "Ivo", "Jonas", "José", "Kira", "Lars", "Leila", "Liam", "Lucía",
-    "Mara", "Mei", "Mona", "Nadia", "Nils", "Noor", "Olga", "Omar", "O'Neil", "Pia", "Priya", "Quinn", "Rosa", "Ruth",
-    "Sami", "Siobhán", "Tariq", "Uma", "Vera", "Yuki", "Zoë",
+    "Ada",
+    "Amara",
+    "Anne-Marie",
+    "Arjun",
+    "Astrid",
+    "Beatriz",
+    "Ben",
+    "Carla",
+    "Chidi",
+    "Dana",
+    "Dev",
+    "Elif",
+    "Emil",
+    "Femi",
+    "Finn",
+    "Grace",
+    "Hana",
+    "Hugo",
+    "Ines",
+    "Ivo",
+    "Jonas",
+    "José",
+    "Kira",
+    "Lars",
+    "Leila",
+    "Liam",
+    "Lucía",
+    "Mara",
+    "Mei",
+    "Mona",
+    "Nadia",
+    "Nils",
+    "Noor",
+    "Olga",
+    "Omar",
+    "O'Neil",
+    "Pia",
+    "Priya",
+    "Quinn",
+    "Rosa",
+    "Ruth",
+    "Sami",
+    "Siobhán",
+    "Tariq",
+    "Uma",
+    "Vera",
+    "Yuki",
+    "Zoë",
 ];
 const CITIES: [&str; 16] = [
-    "Aberdeen", "Bath", "Belfast", "Bristol", "Cardiff", "Cork", "Dublin", "Durham", "Exeter", "Galway", "Glasgow",
-    "Leeds", "Norwich", "Oban", "Sheffield", "York",
+    "Aberdeen",
+    "Bath",
+    "Belfast",
+    "Bristol",
+    "Cardiff",
+    "Cork",
+    "Dublin",
+    "Durham",
+    "Exeter",
+    "Galway",
+    "Glasgow",
+    "Leeds",
+    "Norwich",
+    "Oban",
+    "Sheffield",
+    "York",
 ];
 const FAVOURITES: [&str; 4] = ["teapots", "mugs", "bakeware", "tea"];
 /// First names as they arrive from web forms: none of them may ever stand in a message.
@@ -75,7 +133,8 @@ pub fn write_customers(rows: u64, seed: u64, out: &mut impl Write) -> io::Result
         let loyalty: f64 = rng.random::<f64>().powi(2);
         let orders = (loyalty * 16.0 + rng.random::<f64>() * 2.0) as u32;
         let value = 18.0 + 70.0 * loyalty * rng.random::<f64>() + 30.0 * rng.random::<f64>();
-        let days = if orders == 0 { rng.random_range(366..900) } else { rng.random_range(1..(420 / (orders + 1) + 20)) };
+        let days =
+            if orders == 0 { rng.random_range(366..900) } else { rng.random_range(1..(420 / (orders + 1) + 20)) };
         let tier = match loyalty {
             loyalty if loyalty > 0.6 => "Gold",
             loyalty if loyalty > 0.25 => "Silver",

@@ -79,10 +79,8 @@ impl Recorder {
             self.segments.len() - 1
         });
         let segment = &mut self.segments[position];
-        let previous = segment
-            .entries
-            .last()
-            .map_or_else(|| start_of_chain(&self.campaign, &segment.name), |entry| entry.chain);
+        let previous =
+            segment.entries.last().map_or_else(|| start_of_chain(&self.campaign, &segment.name), |entry| entry.chain);
         segment.entries.push(Entry {
             chain: chained(previous, path.as_str(), sha256),
             path: path.to_string(),
@@ -104,7 +102,12 @@ impl Recorder {
                 entries: segment.entries.len() as u64,
             })
             .collect();
-        Root { schema: "audit-root/1".to_owned(), campaign: self.campaign.clone(), root: tree_root(&segments), segments }
+        Root {
+            schema: "audit-root/1".to_owned(),
+            campaign: self.campaign.clone(),
+            root: tree_root(&segments),
+            segments,
+        }
     }
 
     pub fn segments(&self) -> &[Segment] {
@@ -131,7 +134,11 @@ pub enum Mismatch {
 
 /// Checks a campaign's folder against its audit; empty: everything is as it was when the campaign was closed.
 /// `known` tells which files may be there without being covered (results that came later, the audit itself).
-pub async fn verify(store: &dyn Blobs, folder: &[BlobPath], known: impl Fn(&str) -> bool) -> Result<Root, Vec<Mismatch>> {
+pub async fn verify(
+    store: &dyn Blobs,
+    folder: &[BlobPath],
+    known: impl Fn(&str) -> bool,
+) -> Result<Root, Vec<Mismatch>> {
     let root_path = path("audit/root.json");
     let unreadable = |path: &BlobPath| vec![Mismatch::Unreadable(path.to_string())];
     let bytes = store.get(&root_path).await.map_err(|_| unreadable(&root_path))?;

@@ -44,7 +44,10 @@ struct Explanation {
 #[serde(tag = "outcome", rename_all = "snake_case")]
 enum Outcome {
     /// May not be contacted.
-    Suppressed { line: String, reason: String },
+    Suppressed {
+        line: String,
+        reason: String,
+    },
     Planned(Box<Planned>),
 }
 
@@ -151,10 +154,8 @@ fn segment_reason(args: &Args, shard: u32, position: usize) -> Result<String, Er
     };
     let bytes = std::fs::read(&file).map_err(|error| failed(error.into()))?;
     let rows = table::decode(bytes).map_err(|error| failed(error.into()))?;
-    let reasons = rows
-        .column_by_name("reason")
-        .ok_or_else(|| failed("no reason column".into()))
-        .and_then(|column| {
+    let reasons =
+        rows.column_by_name("reason").ok_or_else(|| failed("no reason column".into())).and_then(|column| {
             arrow_cast::cast(column, &arrow_schema::DataType::Utf8).map_err(|error| failed(error.into()))
         })?;
     let reasons = arrow_array::cast::AsArray::as_string_opt::<i32>(&reasons)
@@ -203,7 +204,10 @@ fn in_words(explanation: &Explanation) -> String {
     }
     text.push_str("\n  what it rests on\n");
     for claim in &sent.claims {
-        text.push_str(&format!("    \"{}\"\n      <- {} \"{}\"\n", claim.text, claim.citation.passage, claim.citation.quote));
+        text.push_str(&format!(
+            "    \"{}\"\n      <- {} \"{}\"\n",
+            claim.text, claim.citation.passage, claim.citation.quote
+        ));
     }
     text
 }

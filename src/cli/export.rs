@@ -100,7 +100,8 @@ fn eprintln_line(text: &str) {
 
 /// The number of messages written.
 fn write_all(args: &Args, variants: &BTreeMap<String, Variant>, out: impl Write) -> Result<u64, Error> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::failed("the messages cannot be written", error);
+    let failed =
+        |error: Box<dyn std::error::Error + Send + Sync>| Error::failed("the messages cannot be written", error);
     let mut sink = Sink::new(args.format, out);
     let mut written = 0;
     deliveries::for_each(&args.campaign, |table| {

@@ -105,8 +105,7 @@ pub struct VariantCounts {
 
 impl VariantCounts {
     fn of(variants: &[Variant]) -> Self {
-        let count =
-            |decision| variants.iter().filter(|variant| variant.verdict.decision == decision).count() as u64;
+        let count = |decision| variants.iter().filter(|variant| variant.verdict.decision == decision).count() as u64;
         Self {
             generated: variants.len() as u64,
             approved: count(Decision::Approved),
@@ -239,21 +238,23 @@ impl Run<'_> {
         };
         let runtime = tokio::runtime::Handle::current();
         // Ingest has threads of its own and blocks this one until it is done.
-        let ingested = tokio::task::block_in_place(|| ingest.run(Outputs {
-            quarantine: &mut quarantine,
-            suppressed: &mut suppressed,
-            shards: &mut |shard| {
-                let (bytes, sha256) =
-                    shards::encoded(&shard.rows).map_err(|error| Error::failed("a shard cannot be encoded", error))?;
-                let path = layout::table(layout::SHARDS, shard.id);
-                written.push(runtime.block_on(shards::put(&store, path, bytes, sha256))?);
-                Ok(())
-            },
-            progress: &mut |done, _| {
-                running.advance(done - read);
-                read = done;
-            },
-        }))?;
+        let ingested = tokio::task::block_in_place(|| {
+            ingest.run(Outputs {
+                quarantine: &mut quarantine,
+                suppressed: &mut suppressed,
+                shards: &mut |shard| {
+                    let (bytes, sha256) = shards::encoded(&shard.rows)
+                        .map_err(|error| Error::failed("a shard cannot be encoded", error))?;
+                    let path = layout::table(layout::SHARDS, shard.id);
+                    written.push(runtime.block_on(shards::put(&store, path, bytes, sha256))?);
+                    Ok(())
+                },
+                progress: &mut |done, _| {
+                    running.advance(done - read);
+                    read = done;
+                },
+            })
+        })?;
         let flushed = io::Write::flush(&mut quarantine).and_then(|()| io::Write::flush(&mut suppressed));
         flushed.map_err(|error| Error::failed("the lists of bad and suppressed rows cannot be written", error))?;
         if ingested.contactable == 0 {
@@ -272,7 +273,8 @@ impl Run<'_> {
     /// `campaign.json` and `ingest/quality.json`: from here on the run's inputs are fixed.
     async fn freeze(&mut self, ingested: &Ingested) -> Result<Frozen, Error> {
         let frozen = Frozen::new(&self.plan, ingested.digest)?;
-        self.put_json("plan", layout::CAMPAIGN, "the frozen campaign file and the digests of its inputs", &frozen).await?;
+        self.put_json("plan", layout::CAMPAIGN, "the frozen campaign file and the digests of its inputs", &frozen)
+            .await?;
         self.put_json("ingest", layout::QUALITY, "every column of the customer file, described", &ingested.quality)
             .await?;
         Ok(frozen)
@@ -345,8 +347,7 @@ impl Run<'_> {
     }
 
     async fn design(&mut self, populated: &[SegmentProfile]) -> Result<Design, Error> {
-        let segments: Vec<_> =
-            populated.iter().map(|profile| (profile.name.clone(), profile.customers)).collect();
+        let segments: Vec<_> = populated.iter().map(|profile| (profile.name.clone(), profile.customers)).collect();
         let design = Design::plan(&self.plan.campaign, &segments);
         self.put_json("experiment", layout::DESIGN, "what the test can and cannot find out", &design).await?;
         Ok(design)
@@ -397,7 +398,8 @@ impl Run<'_> {
             counts.approved, counts.blocked, counts.needs_review
         ));
         let document = Variants { schema: "variants/1".to_owned(), variants };
-        self.put_json("content", layout::VARIANTS, "every variant with claims, sources and verdicts", &document).await?;
+        self.put_json("content", layout::VARIANTS, "every variant with claims, sources and verdicts", &document)
+            .await?;
         Ok(document.variants)
     }
 
@@ -413,7 +415,8 @@ impl Run<'_> {
         let delivered = shards::map(shard_count, &running, |id| {
             let (delivering, model, store) = (Arc::clone(&delivering), Arc::clone(model), self.store.clone());
             async move {
-                let (customers, labels) = (shards::load(&store, layout::SHARDS, id).await?, shards::load(&store, layout::LABELS, id).await?);
+                let (customers, labels) =
+                    (shards::load(&store, layout::SHARDS, id).await?, shards::load(&store, layout::LABELS, id).await?);
                 let (tally, (bytes, sha256)) = shards::compute("a shard cannot be delivered", move || {
                     let shard = shards::decode(id, customers)?;
                     let segments = labels::segments_of(&table::decode(labels)?, model.segments())?;
@@ -472,9 +475,8 @@ impl Run<'_> {
     /// A file that was written by others.
     fn record_file(&mut self, segment: &str, name: &str, what: &str) -> Result<(), Error> {
         let path = layout::blob(name);
-        let digest = File::open(self.store.file(&path)).and_then(|file| {
-            Ok((file.metadata()?.len(), Digest::of_reader(&mut BufReader::new(file))?))
-        });
+        let digest = File::open(self.store.file(&path))
+            .and_then(|file| Ok((file.metadata()?.len(), Digest::of_reader(&mut BufReader::new(file))?)));
         let (bytes, sha256) = digest.map_err(|error| Error::failed(format!("{name} cannot be read back"), error))?;
         let written = Written { path, bytes, sha256 };
         self.list(what, &written);
@@ -518,12 +520,7 @@ fn nobody_left(ingested: &Ingested, customers: &Path) -> Problem {
 }
 
 /// An id stands for one set of inputs: what has been run under it is not replaced by something else unasked.
-fn same_inputs(
-    plan: &Plan,
-    customers: Option<Digest>,
-    earlier: Option<&Frozen>,
-    folder: &Path,
-) -> Result<(), Error> {
+fn same_inputs(plan: &Plan, customers: Option<Digest>, earlier: Option<&Frozen>, folder: &Path) -> Result<(), Error> {
     let Some(earlier) = earlier else { return Ok(()) };
     let changed = if plan.digest()? != earlier.digest {
         "campaign file"

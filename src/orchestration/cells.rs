@@ -69,15 +69,16 @@ pub async fn retrieve(
         .buffered(CONCURRENCY)
         .try_collect()
         .await?;
-    let problems: Vec<Problem> = answers.iter().filter(|answer| answer.hits.is_empty()).map(|answer| missing(answer, content)).collect();
+    let problems: Vec<Problem> =
+        answers.iter().filter(|answer| answer.hits.is_empty()).map(|answer| missing(answer, content)).collect();
     if problems.is_empty() { Ok(answers) } else { Err(problems.into()) }
 }
 
 fn missing(answer: &Retrieved, content: &std::path::Path) -> Problem {
-    let whom = answer.segment.as_ref().map_or_else(
-        || "everybody (the control message)".to_owned(),
-        |segment| format!("segment `{segment}`"),
-    );
+    let whom = answer
+        .segment
+        .as_ref()
+        .map_or_else(|| "everybody (the control message)".to_owned(), |segment| format!("segment `{segment}`"));
     Problem::new(
         format!("there is no approved content for {whom} on {} in {}", answer.channel, answer.locale),
         "add a document, or set status, approved_on, validity, audience, channels and locales so that one applies \
@@ -152,7 +153,6 @@ impl Desk<'_> {
             })
             .collect()
     }
-
 }
 
 /// Writes every variant. A variant that cannot be written is `Err` with the reason: its cell falls back.

@@ -151,9 +151,8 @@ impl Finished<'_> {
         for profile in self.profiles {
             let segment = self.model.segments().iter().position(|segment| segment.name == profile.name);
             for (arm, planned) in self.design.arms.iter().enumerate() {
-                let of_cell = |((s, a), _): &(&(u16, u16), &Counts)| {
-                    Some(usize::from(*s)) == segment && usize::from(*a) == arm
-                };
+                let of_cell =
+                    |((s, a), _): &(&(u16, u16), &Counts)| Some(usize::from(*s)) == segment && usize::from(*a) == arm;
                 let customers = self.deliveries.cells.iter().filter(of_cell).map(|(_, counts)| counts.total()).sum();
                 counts.push(AssignedCount { segment: profile.name.clone(), arm: planned.name.clone(), customers });
             }

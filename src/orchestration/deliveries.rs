@@ -3,11 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    Error,
-    agents::experimentation::deliveries::Table,
-    domain::problem::Problem,
-    orchestration::layout,
-    store::table,
+    Error, agents::experimentation::deliveries::Table, domain::problem::Problem, orchestration::layout, store::table,
 };
 
 /// Calls `work` with the deliveries of each shard of a finished campaign's folder, in order, one in memory at a time.

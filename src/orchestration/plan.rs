@@ -38,8 +38,7 @@ impl Plan {
         earlier_date: impl FnOnce(&Campaign) -> Option<Date>,
     ) -> Result<Self, Error> {
         let mut campaign = Campaign::read(campaign_file)?;
-        let date =
-            campaign.campaign.date.or_else(|| earlier_date(&campaign)).unwrap_or_else(|| Zoned::now().date());
+        let date = campaign.campaign.date.or_else(|| earlier_date(&campaign)).unwrap_or_else(|| Zoned::now().date());
         campaign.campaign.date = Some(date);
         let attributes = campaign.attributes();
         let mut problems = Vec::new();
@@ -64,16 +63,7 @@ impl Plan {
         match (segmentation, library, suppression) {
             (Some(segmentation), Some(library), Some(suppression)) if problems.is_empty() => {
                 let content = library.digest();
-                Ok(Self {
-                    campaign,
-                    attributes,
-                    segmentation,
-                    library,
-                    content_folder,
-                    content,
-                    date,
-                    suppression,
-                })
+                Ok(Self { campaign, attributes, segmentation, library, content_folder, content, date, suppression })
             }
             _ => Err(Error::Input(problems)),
         }

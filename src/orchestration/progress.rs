@@ -44,11 +44,21 @@ impl Stage {
 
 #[derive(Debug, Clone)]
 pub enum Event {
-    Started { stage: Stage, total: u64 },
+    Started {
+        stage: Stage,
+        total: u64,
+    },
     /// `done` of the stage's total.
-    Advanced { stage: Stage, done: u64 },
+    Advanced {
+        stage: Stage,
+        done: u64,
+    },
     /// `outcome` in words, e.g. `1,000 customers, 3 quarantined`.
-    Finished { stage: Stage, outcome: String, took: Duration },
+    Finished {
+        stage: Stage,
+        outcome: String,
+        took: Duration,
+    },
 }
 
 /// How long a stage took.

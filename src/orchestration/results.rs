@@ -24,9 +24,9 @@ use crate::{
 pub fn analyze(campaign: &Path, outcomes: &Path, metrics: &[Metric], design: &Design) -> Result<Results, Error> {
     join::analyze_campaign(outcomes, metrics, design, |visit| {
         deliveries::for_each(campaign, |table| {
-            table.rows().try_for_each(|row| {
-                visit(&Assigned { customer: row.customer, segment: row.segment, arm: row.arm })
-            })
+            table
+                .rows()
+                .try_for_each(|row| visit(&Assigned { customer: row.customer, segment: row.segment, arm: row.arm }))
         })
     })
 }

@@ -47,7 +47,12 @@ pub fn decode(id: ShardId, bytes: Vec<u8>) -> Result<Shard, parquet::errors::Par
 }
 
 /// Writes bytes whose digest was taken where they were made.
-pub async fn put(store: &dyn Blobs, path: crate::store::BlobPath, bytes: Vec<u8>, sha256: Digest) -> Result<Written, Error> {
+pub async fn put(
+    store: &dyn Blobs,
+    path: crate::store::BlobPath,
+    bytes: Vec<u8>,
+    sha256: Digest,
+) -> Result<Written, Error> {
     let written = Written { path: path.clone(), bytes: bytes.len() as u64, sha256 };
     store
         .put(&path, bytes, Precondition::None)
@@ -66,4 +71,3 @@ pub fn encoded(rows: &arrow_array::RecordBatch) -> Result<(Vec<u8>, Digest), par
     let digest = Digest::of(&bytes);
     Ok((bytes, digest))
 }
-

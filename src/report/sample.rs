@@ -1,6 +1,5 @@
 //! A made-up run for tests: three segments, three arms, two channels, and every kind of verdict.
 
-use crate::agents::retrieval::Retrieved;
 use jiff::civil::date;
 
 use super::*;
@@ -13,7 +12,7 @@ use crate::{
             },
             design::{Detectable, PlannedArm, PlannedSegment},
         },
-        retrieval::Hit,
+        retrieval::{Hit, Retrieved},
     },
     domain::{
         content::{Approval, Category, Document, Passage, Validity},
@@ -315,7 +314,8 @@ pub fn report() -> Report {
                 found.extend(hits(&[("workshop", 2.18)]));
             }
             let segment = segment.map(|name| SegmentName::new(name).unwrap());
-            retrieved.push(Retrieved { segment, channel, locale: Locale::new("en").unwrap(), hits: found });
+            let query = "spring upgrade".to_owned();
+            retrieved.push(Retrieved { segment, channel, locale: Locale::new("en").unwrap(), query, hits: found });
         }
     }
     let column = |attribute: &str, column: &str, kind, values, missing, bad| ColumnQuality {

@@ -119,14 +119,8 @@ fn explain_and_export_agree_on_what_a_customer_gets() {
         let body = message["body"].as_str().unwrap();
         assert!(!body.contains("{{") && !body.is_empty(), "{message}");
         let customer = message["customer_id"].as_str().unwrap();
-        let explained = json(&folder.cpo(&[
-            "explain",
-            customer,
-            "--campaign",
-            "out/campaigns/first-campaign",
-            "--format",
-            "json",
-        ]));
+        let explained =
+            json(&folder.cpo(&["explain", customer, "--campaign", "out/campaigns/first-campaign", "--format", "json"]));
         assert_eq!(explained["sent"]["message"]["body"], message["body"]);
         assert_eq!(explained["segment"], message["segment"]);
         assert!(!explained["segment_reason"].as_str().unwrap().is_empty());
@@ -177,7 +171,13 @@ fn the_widespread_customer_shape_runs_with_a_column_mapping_alone() {
     );
     for i in 0..200 {
         let (frequency, days) = (i % 13, (i * 7) % 200);
-        rows.push_str(&format!("C{i:03},{},London,Gold,{frequency},{}.50,{days},0.2{},0.0{}\n", 18 + i % 60, 20 + i, i % 10, i % 9));
+        rows.push_str(&format!(
+            "C{i:03},{},London,Gold,{frequency},{}.50,{days},0.2{},0.0{}\n",
+            18 + i % 60,
+            20 + i,
+            i % 10,
+            i % 9
+        ));
     }
     folder.write("wide.csv", rows);
     let campaign = folder.read("campaign.toml");

@@ -263,7 +263,8 @@ impl<'a> FilledSlots<'a> {
         let columns = slots
             .iter()
             .map(|(name, slot)| {
-                let column = shard.rows.column_by_name(&slot.attribute).and_then(|column| column.as_string_opt::<i32>());
+                let column =
+                    shard.rows.column_by_name(&slot.attribute).and_then(|column| column.as_string_opt::<i32>());
                 (name.as_str(), column.cloned())
             })
             .collect();
@@ -282,8 +283,10 @@ impl<'a> FilledSlots<'a> {
                 None => fallback,
                 Some(value) => {
                     let key = (name.clone(), value.to_owned());
-                    let screened =
-                        self.seen.entry(key).or_insert_with(|| self.screen.screen_value(value).map_err(|why| why.to_string()));
+                    let screened = self
+                        .seen
+                        .entry(key)
+                        .or_insert_with(|| self.screen.screen_value(value).map_err(|why| why.to_string()));
                     match screened {
                         Ok(()) => value,
                         Err(why) => {

@@ -131,10 +131,7 @@ impl Builder {
             .iter()
             .map(|(name, array, nullable)| Field::new(*name, array.data_type().clone(), *nullable))
             .collect();
-        RecordBatch::try_new(
-            Arc::new(Schema::new(fields)),
-            columns.into_iter().map(|(_, array, _)| array).collect(),
-        )
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, array, _)| array).collect())
     }
 }
 
@@ -144,8 +141,7 @@ pub struct Table {
     columns: [StringArray; 9],
 }
 
-const COLUMNS: [&str; 9] =
-    [CUSTOMER_ID, "segment", "arm", "status", "channel", "locale", "variant", "slots", "reason"];
+const COLUMNS: [&str; 9] = [CUSTOMER_ID, "segment", "arm", "status", "channel", "locale", "variant", "slots", "reason"];
 
 impl Table {
     pub fn new(rows: &RecordBatch) -> Result<Self, ArrowError> {

@@ -6,11 +6,11 @@
 
 pub mod accumulate;
 pub mod analysis;
-pub mod deliver;
-pub mod deliveries;
 pub mod arm_column;
 pub mod assign;
 mod decide;
+pub mod deliver;
+pub mod deliveries;
 pub mod design;
 pub mod infer;
 pub mod join;
