@@ -50,7 +50,7 @@ fn a_header_and_no_customer() {
 fn the_wrong_delimiter() {
     let folder = Folder::new();
     folder.edit("campaign.toml", "# delimiter = \";\"", "delimiter = \";\"");
-    refused(&folder, "customers.csv", &["customers.csv:1", "delimiter", "`,`"]);
+    refused(&folder, "customers.csv", &["customers.csv:1", "delimiter", "divided by \",\""]);
 }
 
 #[test]
@@ -59,16 +59,21 @@ fn binary_junk() {
     customers(junk, &["bad.csv"]);
 }
 
+/// A whole gigabyte is streamed at the reader itself in `tests/ingest.rs`; here what the program says of a long one.
 #[test]
-fn a_one_gigabyte_line_is_refused_without_reading_it_into_memory() {
+fn a_line_that_does_not_end() {
     let folder = Folder::new();
-    // A sparse file: the bytes after the header are zeros without a line end.
-    let mut file = fs::File::create(folder.path("bad.csv")).unwrap();
-    file.write_all(folder.read("customers.csv").lines().next().unwrap().as_bytes()).unwrap();
-    file.write_all(b"\n").unwrap();
-    file.set_len(1 << 30).unwrap();
-    drop(file);
+    let header = folder.read("customers.csv").lines().next().unwrap().to_owned();
+    folder.write("bad.csv", header + "\n" + &"a".repeat(8 << 20));
     refused(&folder, "bad.csv", &["bad.csv:2", "1 MiB"]);
+}
+
+#[test]
+fn a_gigabyte_of_zeros() {
+    let folder = Folder::new();
+    // Sparse: it takes no room on the disk.
+    fs::File::create(folder.path("bad.csv")).unwrap().set_len(1 << 30).unwrap();
+    refused(&folder, "bad.csv", &["bad.csv:1", "binary"]);
 }
 
 #[test]
@@ -99,7 +104,7 @@ fn too_many_bad_rows() {
     let folder = Folder::new();
     let text = folder.read("customers.csv").replace(",yes,yes", ",perhaps,yes");
     folder.write("bad.csv", text);
-    refused(&folder, "bad.csv", &["bad.csv", "max_bad_share", "consent"]);
+    refused(&folder, "bad.csv", &["bad.csv", "max_bad_share", "marketing_opt_in", "line 4"]);
 }
 
 #[test]

@@ -119,6 +119,16 @@ impl Typed {
             Self::Null => "null",
         }
     }
+
+    /// With the attribute's name where it is one: ``text (`tier`)``.
+    fn described(&self) -> String {
+        match self {
+            Self::Number(Number::Attribute(name))
+            | Self::Date(Day::Attribute(name))
+            | Self::Text(Text::Attribute(name)) => format!("{} (`{name}`)", self.kind()),
+            _ => self.kind().to_owned(),
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -421,7 +431,7 @@ impl Reader<'_> {
             }
             _ => "compare values of one type, or declare the attribute's type under [customers.columns]",
         };
-        self.fault(at, format!("{} cannot be compared this way with {}", left.kind(), right.kind()), remedy)
+        self.fault(at, format!("{} cannot be compared this way with {}", left.described(), right.described()), remedy)
     }
 }
 
