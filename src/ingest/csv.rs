@@ -32,7 +32,7 @@ pub fn read(
     };
     let failed = |error: ReadError| error.about(&origin);
     let mut records = Records::new(text, delimiter);
-    let Some(header) = records.next().map_err(failed)? else { return Err(origin.no_customers()) };
+    let Some(header) = records.next().map_err(failed)? else { return Err(origin.no_customers().into()) };
     let header_line = header.line;
     let names = names(&header).ok_or_else(|| not_a_header(&origin, header_line))?;
     if declared.is_some() && names.len() == 1 && mapping.width() > 1 {
@@ -69,7 +69,7 @@ pub fn read(
         }
     }
     if read == 0 {
-        return Err(origin.no_customers());
+        return Err(origin.no_customers().into());
     }
     // A break here means the same as everywhere: nobody wants more, and there is no more.
     let _ = emit(rows);
@@ -123,17 +123,17 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    fn about(self, origin: &Origin<'_>) -> Error {
+    fn about(self, origin: &Origin<'_>) -> Problem {
         let remedy = "close or double the quote in this record; if the file is no CSV, name one";
         match self {
             Self::Io(error) => origin.broken(error),
             Self::TooLong { line } => {
                 let message = format!("the record that starts here is longer than {} MiB", MAX_RECORD_BYTES >> 20);
-                origin.problem(message, remedy).at_line(line).into()
+                origin.problem(message, remedy).at_line(line)
             }
             Self::OpenQuote { line } => {
                 let message = "a quote is opened in the record that starts here, and never closed";
-                origin.problem(message, remedy).at_line(line).into()
+                origin.problem(message, remedy).at_line(line)
             }
         }
     }

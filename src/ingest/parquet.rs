@@ -107,3 +107,75 @@ impl Texts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, ops::ControlFlow};
+
+    use arrow_array::{
+        BinaryArray, Decimal128Array, DictionaryArray, Int32Array, ListArray, RecordBatch, TimestampMillisecondArray,
+        types::Int32Type,
+    };
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+    use crate::domain::attribute::{Attribute, AttributeType, Attributes};
+
+    type Row = Vec<Result<Option<String>, Reason>>;
+
+    fn read_columns(columns: Vec<(&str, ArrayRef)>) -> Result<Vec<Row>, Error> {
+        let attribute = |(name, _): &(&str, ArrayRef)| Attribute {
+            name: (*name).to_owned(),
+            column: (*name).to_owned(),
+            kind: AttributeType::Text,
+            min: None,
+            max: None,
+            values: Vec::new(),
+            required: false,
+        };
+        let attributes = Attributes::new(columns.iter().map(attribute).collect());
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
+                .unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        file.flush().unwrap();
+
+        let mapping = Mapping { file: Path::new("c.parquet"), id: super::super::ROW_NUMBER, attributes: &attributes };
+        let mut rows = Vec::new();
+        read(file, mapping.file, &mapping, &mut |batch| {
+            let texts = batch.texts();
+            for row in 0..batch.lines().len() {
+                let cells = (0..mapping.width()).map(|column| texts.get(row, column).map(|t| t.map(str::to_owned)));
+                rows.push(cells.collect());
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(rows)
+    }
+
+    #[test]
+    fn every_single_valued_type_becomes_the_text_that_csv_would_have() {
+        let rows = read_columns(vec![
+            ("a_binary", Arc::new(BinaryArray::from(vec![&b"caf\xc3\xa9"[..], b"\xff"]))),
+            ("b_decimal", Arc::new(Decimal128Array::from(vec![1_250, -5]).with_precision_and_scale(9, 2).unwrap())),
+            ("c_label", Arc::new([Some("gold"), None].into_iter().collect::<DictionaryArray<Int32Type>>())),
+            ("d_time", Arc::new(TimestampMillisecondArray::from(vec![Some(1_795_305_600_000), None]))),
+        ])
+        .unwrap();
+        let some = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(rows[0], [some("1"), some("café"), some("12.50"), some("gold"), some("2026-11-22T00:00:00")]);
+        assert_eq!(rows[1], [some("2"), Err(Reason::NotText), some("-0.05"), Ok(None), Ok(None)]);
+    }
+
+    #[test]
+    fn a_nested_column_is_refused_by_name() {
+        let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1)])]);
+        let columns: Vec<(&str, ArrayRef)> =
+            vec![("n", Arc::new(Int32Array::from(vec![1]))), ("tags", Arc::new(lists))];
+        let Err(Error::Input(problems)) = read_columns(columns) else { panic!("a list is accepted") };
+        assert_eq!(problems[0].field.as_deref(), Some("tags"));
+    }
+}

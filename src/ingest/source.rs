@@ -90,13 +90,13 @@ impl Origin<'_> {
         Problem::new(message, remedy).in_file(self.path)
     }
 
-    pub fn broken(&self, error: io::Error) -> Error {
+    pub fn broken(&self, error: io::Error) -> Problem {
         broken(self.path, self.compression, error)
     }
 
-    pub fn no_customers(&self) -> Error {
+    pub fn no_customers(&self) -> Problem {
         let remedy = "name a file with at least one customer";
-        self.problem("the file has a header and no customers", remedy).into()
+        self.problem("the file has a header and no customers", remedy)
     }
 }
 
@@ -213,22 +213,22 @@ impl Read for Raw<'_> {
 }
 
 /// Opens what should be a file.
-pub fn open(path: &Path, what: &str) -> Result<File, Error> {
+pub fn open(path: &Path, what: &str) -> Result<File, Problem> {
     let file = File::open(path).map_err(|error| unreadable(path, what, error))?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(Problem::new(format!("the {what} is a folder"), "name the file in it").in_file(path).into());
+        return Err(Problem::new(format!("the {what} is a folder"), "name the file in it").in_file(path));
     }
     Ok(file)
 }
 
 /// The system does not let us read it.
-pub fn unreadable(path: &Path, what: &str, error: io::Error) -> Error {
+pub fn unreadable(path: &Path, what: &str, error: io::Error) -> Problem {
     let remedy = "check the path, and that you may read the file";
-    Problem::new(format!("the {what} cannot be read: {error}"), remedy).in_file(path).into()
+    Problem::new(format!("the {what} cannot be read: {error}"), remedy).in_file(path)
 }
 
 /// Reading has started and does not go on: the disk's fault, or damaged data.
-pub fn broken(path: &Path, compression: Compression, error: io::Error) -> Error {
+pub fn broken(path: &Path, compression: Compression, error: io::Error) -> Problem {
     if compression == Compression::None || error.raw_os_error().is_some() {
         return unreadable(path, "file", error);
     }
@@ -238,7 +238,7 @@ pub fn broken(path: &Path, compression: Compression, error: io::Error) -> Error 
     } else {
         format!("the {name} data is damaged: {error}")
     };
-    Problem::new(message, format!("copy or export the file again; `{name} -t` tests it")).in_file(path).into()
+    Problem::new(message, format!("copy or export the file again; `{name} -t` tests it")).in_file(path)
 }
 
 /// Reads through gzip (of several members, too) or zstd (of several frames), whichever the first bytes announce.
@@ -278,10 +278,10 @@ fn format_of_name(path: &Path) -> Option<CustomerFormat> {
 }
 
 /// An empty file, and a file that is no text.
-fn refuse_no_text(start: &[u8], origin: &Origin<'_>) -> Result<(), Error> {
+fn refuse_no_text(start: &[u8], origin: &Origin<'_>) -> Result<(), Problem> {
     if start.trim_ascii().is_empty() {
         let remedy = "name a file with at least one customer";
-        return Err(origin.problem("the file is empty", remedy).into());
+        return Err(origin.problem("the file is empty", remedy));
     }
     let (is, remedy) = if start.starts_with(b"PK\x03\x04") {
         ("a ZIP archive or an Excel workbook", "unpack it, or save it as CSV in UTF-8")
@@ -292,7 +292,7 @@ fn refuse_no_text(start: &[u8], origin: &Origin<'_>) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    Err(origin.problem(format!("this is {is}, not text"), remedy).at_line(1).into())
+    Err(origin.problem(format!("this is {is}, not text"), remedy).at_line(1))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Rows set aside on disk, by the customer's id, until the whole file is read.
 //!
 //! One unlinked temporary file holds all partitions in chunks, so that nothing is left behind however the process
-//! ends. Memory is one chunk per partition.
+//! ends. Memory is [`BUFFER_BYTES`], and one partition when they are taken back.
 
 use std::{
     fs::File,
@@ -14,7 +14,9 @@ use super::{
     suppression::IdPrefix,
 };
 
-const CHUNK_BYTES: usize = 64 * 1024;
+/// The memory of all partitions together while rows are set aside.
+const BUFFER_BYTES: usize = 16 << 20;
+const MAX_CHUNK_BYTES: usize = 64 * 1024;
 const MAX_PARTITIONS: u64 = 1_024;
 /// What one partition should hold of a file's text; some ten thousand customers.
 const PARTITION_TEXT_BYTES: u64 = 1 << 20;
@@ -72,6 +74,7 @@ fn take<const N: usize>(from: &mut &[u8]) -> Option<[u8; N]> {
 pub struct Spill {
     file: File,
     end: u64,
+    chunk_bytes: usize,
     partitions: Vec<Partition>,
 }
 
@@ -93,8 +96,9 @@ impl Spill {
     }
 
     fn with_partitions(scratch: &Path, partitions: u64) -> io::Result<Self> {
+        let chunk_bytes = (BUFFER_BYTES / partitions as usize).min(MAX_CHUNK_BYTES);
         let partitions = (0..partitions).map(|_| Partition::default()).collect();
-        Ok(Self { file: tempfile::tempfile_in(scratch)?, end: 0, partitions })
+        Ok(Self { file: tempfile::tempfile_in(scratch)?, end: 0, chunk_bytes, partitions })
     }
 
     pub fn partitions(&self) -> usize {
@@ -107,7 +111,7 @@ impl Spill {
         let bits = self.partitions.len().trailing_zeros();
         let index = entry.head.id.0.checked_shr(u128::BITS - bits).unwrap_or(0) as usize;
         let partition = &mut self.partitions[index];
-        if !partition.buffer.is_empty() && partition.buffer.len() + HEAD_BYTES + entry.row.len() > CHUNK_BYTES {
+        if !partition.buffer.is_empty() && partition.buffer.len() + HEAD_BYTES + entry.row.len() > self.chunk_bytes {
             self.file.write_all(&partition.buffer)?;
             let len = partition.buffer.len() as u32;
             partition.chunks.push((self.end, len));

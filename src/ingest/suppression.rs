@@ -1,15 +1,12 @@
 //! The list of customers who may not be contacted.
 
-use std::{fs::File, path::Path};
+use std::path::Path;
 
 use super::{
     csv::{ReadError, Records},
     source, transcode,
 };
-use crate::{
-    Error,
-    domain::{customer::CUSTOMER_ID, digest::Digest, id::CustomerId, problem::Problem},
-};
+use crate::domain::{customer::CUSTOMER_ID, digest::Digest, id::CustomerId, problem::Problem};
 
 /// The first 16 bytes of the SHA-256 of a customer's id: stands for the id wherever millions are kept or compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,8 +14,9 @@ pub struct IdPrefix(pub u128);
 
 impl IdPrefix {
     pub fn of(id: &str) -> Self {
-        let (first, _) = Digest::of(id).as_bytes().split_first_chunk().map(|(a, b)| (*a, b.len())).expect("32 > 16");
-        Self(u128::from_be_bytes(first))
+        let digest = Digest::of(id);
+        let (prefix, _) = digest.as_bytes().split_first_chunk().expect("a SHA-256 has 32 bytes");
+        Self(u128::from_be_bytes(*prefix))
     }
 }
 
@@ -31,15 +29,11 @@ impl Suppression {
     ///
     /// A line with more than one field, or with what cannot be a customer's id, is refused rather than skipped: an
     /// entry that matches nobody would let its customer be contacted.
-    pub fn read(path: &Path) -> Result<Self, Error> {
-        let mut file = source::open(path, "suppression list")?;
-        Self::read_from(&mut file, path)
-    }
-
-    fn read_from(file: &mut File, path: &Path) -> Result<Self, Error> {
+    pub fn read(path: &Path) -> Result<Self, Problem> {
+        let file = source::open(path, "suppression list")?;
         let problem = |line, message: &str| {
             let remedy = "write one customer id a line, in UTF-8, and quote an id that contains a comma";
-            Error::from(Problem::new(message, remedy).in_file(path).at_line(line))
+            Problem::new(message, remedy).in_file(path).at_line(line)
         };
         let (compression, text) =
             source::decompress(file).map_err(|e| source::unreadable(path, "suppression list", e))?;
@@ -60,6 +54,9 @@ impl Suppression {
             let id = std::str::from_utf8(record.field(0)).map_err(|_| problem(line, "not valid UTF-8"))?.trim();
             if id.is_empty() || (entries.is_empty() && id == CUSTOMER_ID) {
                 continue;
+            }
+            if id.contains(';') {
+                return Err(problem(line, "a `;` where one customer id is expected"));
             }
             let id = CustomerId::new(id).map_err(|_| problem(line, "this cannot be a customer id"))?;
             entries.push(IdPrefix::of(id.as_str()));
@@ -98,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Suppression, Error> {
+    fn read(bytes: &[u8]) -> Result<Suppression, Problem> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         Suppression::read(file.path())
@@ -117,9 +114,9 @@ mod tests {
 
     #[test]
     fn an_entry_that_would_match_nobody_is_refused_with_its_line() {
-        for bad in [&b"c1\nc2,unsubscribed\n"[..], b"c1\n\xff\n", b"c1\na\x00b\n", b"c1\n\"c2\n"] {
-            let Err(Error::Input(problems)) = read(bad) else { panic!("{bad:?} is accepted") };
-            assert_eq!(problems[0].line, Some(2), "{problems:?}");
+        for bad in [&b"c1\nc2,unsubscribed\n"[..], b"c1\nc2;stop\n", b"c1\n\xff\n", b"c1\na\x00b\n", b"c1\n\"c2\n"] {
+            let problem = read(bad).unwrap_err();
+            assert_eq!(problem.line, Some(2), "{problem}");
         }
     }
 }
