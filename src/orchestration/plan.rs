@@ -50,14 +50,9 @@ impl Plan {
         let content_folder = content.map_or_else(|| beside(&campaign.content.path), PathBuf::from);
         let library = keep_problems(&mut problems, Library::load(&content_folder));
         let suppression = match &campaign.customers.suppression {
-            Some(file) => match Suppression::read(&beside(file)) {
-                Ok(suppression) => Some(suppression),
-                Err(Error::Input(found)) => {
-                    problems.extend(found);
-                    None
-                }
-                Err(error) => return Err(error),
-            },
+            Some(file) => {
+                keep_problems(&mut problems, Suppression::read(&beside(file)).map_err(|problem| vec![problem]))
+            }
             None => Some(Suppression::default()),
         };
         match (segmentation, library, suppression) {
