@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 const CHILD: &str = "--measure";
 const SEED: u64 = 20_261_122;
 const RUNS: usize = 3;
+const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/samples");
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Measured {
@@ -98,12 +99,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The sample campaign over `size` generated customers.
 fn prepare(size: u64) -> Result<PathBuf, Box<dyn Error>> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("campaign-{size}"));
-    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
-    fs::create_dir_all(folder.join("content"))?;
-    for entry in fs::read_dir(samples.join("content"))? {
-        let file = entry?.path();
-        fs::copy(&file, folder.join("content").join(file.file_name().unwrap_or_default()))?;
-    }
+    let samples = Path::new(SAMPLES);
+    fs::create_dir_all(&folder)?;
     fs::copy(samples.join("campaign.toml"), folder.join("campaign.toml"))?;
     let mut out = BufWriter::new(File::create(folder.join("customers.csv"))?);
     customers::write_customers(size, SEED, &mut out)?;
@@ -138,7 +135,7 @@ fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
     let inputs = Inputs {
         campaign_file: folder.join("campaign.toml"),
         customers: folder.join("customers.csv"),
-        content: None,
+        content: Some(Path::new(SAMPLES).join("content")),
         out: folder.join("out"),
         replace: true,
         simulate: false,
