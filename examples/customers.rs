@@ -4,7 +4,7 @@
 //! cargo run --release --example customers -- 1000 20261122 samples     # customers.csv and suppressed.csv
 //! ```
 //!
-//! Everybody in them is invented. About 0.3 % of the rows are bad on purpose and some values are hostile, because
+//! Everybody in them is invented. Two rows in 300 are bad on purpose and some values are hostile, because
 //! real files are like that. The same arguments give the same bytes.
 
 use std::{
@@ -113,8 +113,8 @@ pub fn write_customers(rows: u64, seed: u64, out: &mut impl Write) -> io::Result
          sms_opt_in,marketing_opt_in,preferred_channel,locale"
     )?;
     for row in 1..=rows {
-        // Every 300th row is spoilt in one of four ways: a bad number, no id, an age out of range, a repeated id.
-        let spoilt = (row % 300 == 137).then(|| rng.random_range(0..4));
+        // Every 150th row is spoilt in one of four ways: a bad number, no id, an age out of range, a repeated id.
+        let spoilt = (row % 150 == 137).then_some(row / 150 % 4);
         let id = match spoilt {
             Some(1) => String::new(),
             Some(3) => format!("C-{:07}", row / 2),

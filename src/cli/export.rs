@@ -143,14 +143,14 @@ fn outgoing<'a>(row: &Row<'a>, variants: &BTreeMap<String, Variant>) -> Result<O
 
 #[derive(Debug)]
 enum Sink<W: Write> {
-    Csv(csv::Writer<W>),
+    Csv(Box<csv::Writer<W>>),
     Jsonl(W),
 }
 
 impl<W: Write> Sink<W> {
     fn new(format: ExportFormat, out: W) -> Self {
         match format {
-            ExportFormat::Csv => Self::Csv(csv::Writer::from_writer(out)),
+            ExportFormat::Csv => Self::Csv(Box::new(csv::Writer::from_writer(out))),
             ExportFormat::Jsonl => Self::Jsonl(out),
         }
     }

@@ -29,6 +29,7 @@ pub struct SourceDocument {
     pub title: String,
     pub category: Category,
     pub approved_on: Option<Date>,
+    /// Of the document and, where it holds one, of its offer.
     pub validity: Validity,
     pub source_url: Option<String>,
     pub digest: Digest,
@@ -72,6 +73,15 @@ impl Sources {
     }
 }
 
+/// When the document may be used: an offer's also ends its document's.
+fn window(document: &Document) -> Validity {
+    let offer = document.offer.as_ref();
+    Validity {
+        from: document.validity.from.max(offer.map(|offer| offer.start)),
+        until: [document.validity.until, offer.map(|offer| offer.end)].into_iter().flatten().min(),
+    }
+}
+
 impl SourceDocument {
     fn of(document: &Document) -> Self {
         Self {
@@ -79,7 +89,7 @@ impl SourceDocument {
             title: document.title.clone(),
             category: document.category,
             approved_on: document.approved_on,
-            validity: document.validity,
+            validity: window(document),
             source_url: document.source_url.clone(),
             digest: document.digest,
             passages: document.passages.clone(),

@@ -84,7 +84,7 @@ fn whoever_said_no_is_in_no_file_but_the_list_of_the_suppressed() {
     let suppressed = fs::read_to_string(folder.results("ingest/suppressed.csv")).unwrap();
     assert!(suppressed.contains("C-NO,42,"), "{suppressed}");
     for (file, bytes) in snapshot(&folder, "") {
-        if file == PathBuf::from("ingest/suppressed.csv") {
+        if file.ends_with("ingest/suppressed.csv") {
             continue;
         }
         let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);

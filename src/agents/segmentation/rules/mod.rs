@@ -269,7 +269,7 @@ mod tests {
                 ("segmentation.rules[2].name", "rules 1 and 3 are both called `A`"),
                 (
                     "segmentation.rules[2].when",
-                    "rule `A`, column 10 at `>`: a number cannot be compared this way with text"
+                    "rule `A`, column 10 at `>`: a number (`monetary`) cannot be compared this way with text"
                 ),
             ]
         );
