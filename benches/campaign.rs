@@ -1,6 +1,7 @@
-//! The whole campaign at 10,000, 100,000 and 1,000,000 customers: seconds, customers a second, peak memory, and the
-//! time of each stage; beside them, in the same run, the baseline "the `csv` crate reads the same file and looks at
-//! every field" (one thread), which no pipeline over CSV can beat by much.
+//! The whole campaign at 10,000, 100,000 and 1,000,000 customers with segmentation by rules, and at the last size by
+//! RFM and by k-means too: seconds, customers a second, peak memory, and the time of each stage; beside them, in the
+//! same run, the baseline "the `csv` crate reads the same file and looks at every field" (one thread), which no
+//! pipeline over CSV can beat by much.
 //!
 //! ```sh
 //! cargo bench --bench campaign                    # all sizes
@@ -55,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut totals = Table::new();
     totals.load_style(ASCII_MARKDOWN);
-    totals.set_header(["customers", "file", "baseline", "campaign", "x baseline", "customers/s", "peak memory"]);
+    totals.set_header(["customers", "segmentation", "file", "baseline", "campaign", "x baseline", "customers/s", "peak memory"]);
     let mut stages = Table::new();
     stages.load_style(ASCII_MARKDOWN);
     let names = [
@@ -68,9 +69,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         Stage::Deliver,
         Stage::Close,
     ];
-    stages.set_header(std::iter::once("customers").chain(names.map(Stage::as_str)));
-    for size in sizes {
-        let folder = prepare(size)?;
+    stages.set_header(["customers", "segmentation"].into_iter().chain(names.map(Stage::as_str)));
+    let last = sizes.last().copied().unwrap_or_default();
+    let by_rules = sizes.into_iter().map(|size| (size, Method::Rules));
+    for (size, method) in by_rules.chain([(last, Method::Rfm), (last, Method::Kmeans)]) {
+        let folder = prepare(size, method)?;
         let baseline = median((0..RUNS).map(|_| read_with_csv(&folder)).collect::<Result<_, _>>()?);
         let mut runs: Vec<Measured> = (0..RUNS).map(|_| in_a_process(&folder)).collect::<Result<_, _>>()?;
         runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
@@ -78,6 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let run = &runs[RUNS / 2];
         totals.add_row([
             size.to_string(),
+            method.as_str().to_owned(),
             format!("{:.1} MB", fs::metadata(folder.join("customers.csv"))?.len() as f64 / 1e6),
             format!("{baseline:.2} s"),
             format!("{:.2} s", run.seconds),
@@ -96,12 +100,45 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Method {
+    Rules,
+    Rfm,
+    Kmeans,
+}
+
+impl Method {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Rules => "rules",
+            Self::Rfm => "rfm",
+            Self::Kmeans => "kmeans",
+        }
+    }
+}
+
 /// The sample campaign over `size` generated customers.
-fn prepare(size: u64) -> Result<PathBuf, Box<dyn Error>> {
+fn prepare(size: u64, method: Method) -> Result<PathBuf, Box<dyn Error>> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("campaign-{size}"));
-    let samples = Path::new(SAMPLES);
     fs::create_dir_all(&folder)?;
-    fs::copy(samples.join("campaign.toml"), folder.join("campaign.toml"))?;
+    let mut campaign: toml::Table = fs::read_to_string(Path::new(SAMPLES).join("campaign.toml"))?.parse()?;
+    match method {
+        Method::Rules => {}
+        Method::Rfm => {
+            campaign["segmentation"] = toml::Value::Table(toml::toml! { method = "rfm" });
+            let columns = campaign["customers"]["columns"].as_table_mut().ok_or("the sample maps no column")?;
+            columns.insert("frequency".to_owned(), "orders_12m".into());
+            columns.insert("monetary".to_owned(), "avg_order_value".into());
+        }
+        Method::Kmeans => {
+            let features = toml::toml! {
+                method = "kmeans"
+                features = ["recency_days", "orders_12m", "avg_order_value", "age"]
+            };
+            campaign["segmentation"] = toml::Value::Table(features);
+        }
+    }
+    fs::write(folder.join("campaign.toml"), campaign.to_string())?;
     let mut out = BufWriter::new(File::create(folder.join("customers.csv"))?);
     customers::write_customers(size, SEED, &mut out)?;
     out.flush()?;
