@@ -56,7 +56,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut totals = Table::new();
     totals.load_style(ASCII_MARKDOWN);
-    totals.set_header(["customers", "segmentation", "file", "baseline", "campaign", "x baseline", "customers/s", "peak memory"]);
+    totals.set_header([
+        "customers",
+        "segmentation",
+        "file",
+        "baseline",
+        "campaign",
+        "x baseline",
+        "customers/s",
+        "peak memory",
+    ]);
     let mut stages = Table::new();
     stages.load_style(ASCII_MARKDOWN);
     let names = [

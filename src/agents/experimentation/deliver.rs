@@ -310,3 +310,158 @@ impl<'a> FilledSlots<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
+
+    use super::*;
+    use crate::{
+        agents::experimentation::deliveries::Table,
+        domain::{
+            customer::{CUSTOMER_ID, SOURCE_LINE, ShardId},
+            id::ArmName,
+            variant::{Message, Usage},
+            verdict::Verdict,
+        },
+    };
+
+    /// One segment, one arm, almost everybody in it; e-mail before SMS; a first name in every message.
+    fn campaign() -> Campaign {
+        let source = r#"
+[campaign]
+id = "spring"
+name = "Spring"
+locales = ["en", "de"]
+channels = ["email", "sms"]
+[customers]
+id = "customer_id"
+[segmentation]
+method = "rules"
+rules = [{ name = "Everyone" }]
+[generation.slots]
+first_name = { attribute = "first_name", fallback = "there" }
+[experiment]
+primary_metric = "conversion"
+control = 0.0
+[[experiment.arms]]
+name = "friendly"
+tone = "friendly"
+"#;
+        Campaign::parse(source, std::path::Path::new("campaign.toml")).unwrap()
+    }
+
+    fn variant(arm: &str, candidate: usize, decision: Decision) -> Vec<Variant> {
+        let name = ArmName::new(arm).unwrap();
+        let segment = (arm != CONTROL).then(|| SegmentName::new("Everyone").unwrap());
+        let cell = |channel: Channel, locale: &str| Cell {
+            segment: segment.clone(),
+            arm: name.clone(),
+            channel,
+            locale: Locale::new(locale).unwrap(),
+        };
+        [(Channel::Email, "en"), (Channel::Email, "de"), (Channel::Sms, "en"), (Channel::Sms, "de")]
+            .map(|(channel, locale)| Variant {
+                id: cell(channel, locale).variant_id(candidate),
+                cell: cell(channel, locale),
+                message: Message { subject: None, body: "Hello {{first_name}}".to_owned() },
+                claims: Vec::new(),
+                verdict: Verdict { decision, findings: Vec::new(), severities: None },
+                writer: "test".to_owned(),
+                usage: Usage::default(),
+            })
+            .to_vec()
+    }
+
+    fn shard(columns: Vec<(&str, ArrayRef)>) -> Shard {
+        let rows = columns[0].1.len();
+        let ids: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows).map(|row| format!("C{row}"))));
+        let lines: ArrayRef = Arc::new(UInt64Array::from_iter_values(0..rows as u64));
+        let columns = [(CUSTOMER_ID, ids), (SOURCE_LINE, lines)].into_iter().chain(columns);
+        Shard { id: ShardId(0), rows: RecordBatch::try_from_iter(columns).unwrap() }
+    }
+
+    fn text_column(values: &[Option<&str>]) -> ArrayRef {
+        Arc::new(StringArray::from(values.to_vec()))
+    }
+
+    fn deliver(variants: &[Variant], shard: &Shard) -> (Table, Tally) {
+        let segment =
+            Segment { name: SegmentName::new("Everyone").unwrap(), description: String::new(), keywords: Vec::new() };
+        let delivering = Delivering::new(&campaign(), &[segment], variants);
+        let (rows, tally) = delivering.deliver(shard, &vec![0; shard.len()]).unwrap();
+        (Table::new(&rows).unwrap(), tally)
+    }
+
+    /// (status, variant, reason) of the only customer.
+    fn outcome(variants: &[Vec<Variant>]) -> (String, Option<String>, String) {
+        let (table, tally) = deliver(&variants.concat(), &shard(vec![("first_name", text_column(&[Some("Ada")]))]));
+        assert_eq!(tally.total().total(), 1);
+        let row = table.rows().next().unwrap();
+        (row.status.to_owned(), row.variant.map(str::to_owned), row.reason.unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_cell_falls_back_to_its_next_candidate_then_to_control_then_to_nothing() {
+        use Decision::{Approved, Blocked};
+        let control = variant(CONTROL, 0, Approved);
+        let (status, sent, _) =
+            outcome(&[variant("friendly", 0, Blocked), variant("friendly", 1, Approved), control.clone()]);
+        assert_eq!((status.as_str(), sent.as_deref()), ("assigned", Some("Everyone / friendly / email / en / 2")));
+
+        let (status, sent, reason) = outcome(&[variant("friendly", 0, Blocked), control]);
+        assert_eq!((status.as_str(), sent.as_deref()), ("fallback", Some("everyone / control / email / en / 1")));
+        assert!(reason.contains("control message instead"), "{reason}");
+
+        let (status, sent, reason) = outcome(&[variant("friendly", 0, Blocked), variant(CONTROL, 0, Blocked)]);
+        assert_eq!((status.as_str(), sent), ("held", None));
+        assert!(reason.contains("no approved control message"), "{reason}");
+
+        let (status, sent, _) = outcome(&[]);
+        assert_eq!((status.as_str(), sent), ("held", None));
+    }
+
+    #[test]
+    fn whoever_waits_for_an_approval_gets_nothing_meanwhile() {
+        let variants = [variant("friendly", 0, Decision::NeedsReview), variant(CONTROL, 0, Decision::Approved)];
+        let (status, sent, reason) = outcome(&variants);
+        assert_eq!((status.as_str(), sent), ("held", None));
+        assert!(reason.contains("waits for approval"), "{reason}");
+    }
+
+    #[test]
+    fn the_preferred_channel_is_used_where_it_is_permitted_and_never_one_that_is_not() {
+        let consent = |values: [Option<bool>; 4]| Arc::new(BooleanArray::from(values.to_vec())) as ArrayRef;
+        let shard = shard(vec![
+            ("channel", text_column(&[Some("SMS"), Some("sms"), Some("pigeon"), None])),
+            ("consent_email", consent([Some(true), Some(true), None, Some(false)])),
+            ("consent_sms", consent([Some(true), Some(false), Some(true), None])),
+        ]);
+        let (table, tally) = deliver(&variant("friendly", 0, Decision::Approved), &shard);
+        let channels: Vec<_> = table.rows().map(|row| row.channel).collect();
+        assert_eq!(channels, [Some("sms"), Some("email"), Some("sms"), None]);
+        assert_eq!(tally.total().held, 1);
+        assert_eq!(tally.held[NO_CHANNEL], 1);
+    }
+
+    #[test]
+    fn the_locale_is_the_customers_or_the_same_language_or_the_campaigns_first() {
+        let locales = text_column(&[Some("de"), Some("de-AT"), Some("DE_ch"), Some("fr"), None]);
+        let (table, _) = deliver(&variant("friendly", 0, Decision::Approved), &shard(vec![("locale", locales)]));
+        let locales: Vec<_> = table.rows().filter_map(|row| row.locale).collect();
+        assert_eq!(locales, ["de", "de", "de", "en", "en"]);
+    }
+
+    #[test]
+    fn a_value_that_does_not_pass_the_screen_never_stands_in_a_message() {
+        let names = text_column(&[Some("Ada"), Some(" "), None, Some("<b>Bob</b>"), Some("{{first_name}}")]);
+        let (table, _) = deliver(&variant("friendly", 0, Decision::Approved), &shard(vec![("first_name", names)]));
+        let slots: Vec<_> = table.rows().filter_map(|row| row.slots).collect();
+        let there = "{\"first_name\":\"there\"}";
+        assert_eq!(slots, ["{\"first_name\":\"Ada\"}", there, there, there, there]);
+        let reasons: Vec<_> = table.rows().map(|row| row.reason.is_some()).collect();
+        assert_eq!(reasons, [false, false, false, true, true]);
+    }
+}
