@@ -235,3 +235,99 @@ fn not_written(why: String) -> Verdict {
         Finding { rule: Rule::CheckFailed, blocks: true, span: None, text: String::new(), passage: None, why };
     Verdict { decision: Decision::Blocked, findings: vec![finding], severities: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use async_trait::async_trait;
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::{
+        agents::{
+            ProviderError,
+            generation::{composer::Composer, phrases},
+            retrieval::full_text::FullText,
+            safety::Lexicon,
+        },
+        domain::{id::SegmentName, verdict::Severities},
+        orchestration::progress::{Progress, Stage},
+    };
+
+    /// Fails for one arm, writes like the composer for the others.
+    struct FailingWriter;
+
+    #[async_trait]
+    impl Writer for FailingWriter {
+        fn name(&self) -> &str {
+            "failing/1"
+        }
+
+        async fn write(&self, brief: &Brief<'_>) -> Result<Draft, ProviderError> {
+            if brief.cell.arm.as_str() == "friendly" {
+                return Err(ProviderError { provider: "test", message: "the model did not answer".to_owned() });
+            }
+            Composer.write(brief).await
+        }
+    }
+
+    struct FailingScreen;
+
+    #[async_trait]
+    impl HarmScreen for FailingScreen {
+        async fn screen(&self, _: &str) -> Result<Severities, ProviderError> {
+            Err(ProviderError { provider: "test", message: "the screen did not answer".to_owned() })
+        }
+    }
+
+    /// The starter campaign's content for its segment of everybody, through these providers.
+    async fn variants(writer: &dyn Writer, harm: &dyn HarmScreen) -> Vec<Variant> {
+        let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/starter");
+        let campaign = Campaign::read(&starter.join("campaign.toml")).unwrap();
+        let library = Library::load(&starter.join("content")).unwrap();
+        let date = date(2026, 11, 22);
+        let segments = [Segment {
+            name: SegmentName::new("Everyone else").unwrap(),
+            description: String::new(),
+            keywords: Vec::new(),
+        }];
+        let progress = Progress::new(&|_| {});
+        let running = progress.start(Stage::Screen, 0);
+        let index = FullText::new(&library, date).unwrap();
+        let queries = queries(&campaign, &segments);
+        let retrieved = retrieve(queries, &index, &starter, &running).await.unwrap();
+        let phrases = phrases::phrase_book(&campaign);
+        let desk = Desk {
+            campaign: &campaign,
+            date,
+            segments: &segments,
+            library: &library,
+            retrieved: &retrieved,
+            phrases: &phrases,
+        };
+        let tasks = tasks(&campaign, &segments);
+        let drafts = generate(&tasks, desk, writer, &running).await;
+        screen(tasks, drafts, desk, writer.name(), harm, &running).await
+    }
+
+    fn approved(variants: &[Variant]) -> usize {
+        variants.iter().filter(|variant| variant.verdict.decision == Decision::Approved).count()
+    }
+
+    #[tokio::test]
+    async fn a_variant_that_could_not_be_written_is_blocked_and_still_counted() {
+        let variants = variants(&FailingWriter, &Lexicon::default()).await;
+        let (failed, written): (Vec<_>, Vec<_>) =
+            variants.into_iter().partition(|variant| variant.cell.arm.as_str() == "friendly");
+        assert_eq!((failed.len(), approved(&failed)), (4, 0));
+        assert!(failed[0].verdict.findings[0].why.contains("the model did not answer"));
+        assert_eq!(approved(&written), written.len());
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_of_the_harm_screen_nothing_is_approved() {
+        let variants = variants(&Composer, &FailingScreen).await;
+        assert_eq!((variants.len(), approved(&variants)), (12, 0));
+    }
+}
