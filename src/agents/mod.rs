@@ -5,6 +5,7 @@ pub mod generation;
 pub mod retrieval;
 pub mod safety;
 pub mod segmentation;
+mod sentences;
 
 /// A provider (an index, a model, a screen) gave no usable answer. Whoever asked must treat the question as
 /// unanswered: nothing is retrieved, written or approved on the strength of an error.

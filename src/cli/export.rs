@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     Error,
     agents::experimentation::deliveries::Row,
-    domain::{channel::Channel, problem::Problem, variant::Variant},
+    domain::{channel::Channel, problem::Problem, variant::Variant, verdict::Decision},
     orchestration::{deliveries, finished},
 };
 
@@ -128,6 +128,12 @@ fn outgoing<'a>(row: &Row<'a>, variants: &BTreeMap<String, Variant>) -> Result<O
         Some(slots) => serde_json::from_str(slots).map_err(|_| inconsistent("slot values are not a JSON object"))?,
         None => BTreeMap::new(),
     };
+    if variant.verdict.decision != Decision::Approved {
+        return Err(inconsistent("a delivery names a variant that is not approved"));
+    }
+    if !variant.message.slots().iter().all(|name| slots.contains_key(*name)) {
+        return Err(inconsistent("a delivery leaves a slot of its variant unfilled"));
+    }
     let message = variant.message.filled(&slots);
     Ok(Some(Outgoing {
         customer_id: row.customer,
@@ -183,4 +189,56 @@ fn into_io(error: csv::Error) -> io::Error {
 
 fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        id::{ArmName, Locale},
+        variant::{Cell, Message, Usage},
+        verdict::Verdict,
+    };
+
+    #[test]
+    fn only_whole_messages_of_approved_variants_go_out() {
+        let cell = Cell {
+            segment: None,
+            arm: ArmName::new("friendly").unwrap(),
+            channel: Channel::Sms,
+            locale: Locale::new("en").unwrap(),
+        };
+        let id = cell.variant_id(0);
+        let row = |slots| Row {
+            customer: "1",
+            segment: "All",
+            arm: "friendly",
+            status: "assigned",
+            channel: Some("sms"),
+            locale: Some("en"),
+            variant: Some(id.as_str()),
+            slots,
+            reason: None,
+        };
+        for (decision, slots, body) in [
+            (Decision::Approved, Some(r#"{"name":"Ann"}"#), Some("Hi Ann.")),
+            (Decision::Approved, Some(r#"{"other":"Ann"}"#), None),
+            (Decision::Approved, None, None),
+            (Decision::Blocked, Some(r#"{"name":"Ann"}"#), None),
+            (Decision::NeedsReview, Some(r#"{"name":"Ann"}"#), None),
+        ] {
+            let variant = Variant {
+                id: id.clone(),
+                cell: cell.clone(),
+                message: Message { subject: None, body: "Hi {{name}}.".to_owned() },
+                claims: Vec::new(),
+                verdict: Verdict { decision, findings: Vec::new(), severities: None },
+                writer: "test".to_owned(),
+                usage: Usage::default(),
+            };
+            let variants = BTreeMap::from([(id.to_string(), variant)]);
+            let sent = outgoing(&row(slots), &variants);
+            assert_eq!(sent.ok().flatten().map(|sent| sent.body).as_deref(), body, "{decision:?} {slots:?}");
+        }
+    }
 }

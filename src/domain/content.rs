@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{
     channel::Channel,
     digest::Digest,
-    id::{DocumentId, Locale, PassageId},
+    id::{DocumentId, Locale, PassageId, SegmentName},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +93,25 @@ impl Document {
             && self.approved_on.is_some_and(|approved| approved <= date)
             && self.validity.contains(date)
             && self.offer.as_ref().is_none_or(|offer| offer.start <= date && date <= offer.end)
+    }
+
+    /// Whether it may speak to the customers of a segment (`None`: everybody), who all must be eligible for its offer.
+    pub fn is_for(&self, segment: Option<&SegmentName>) -> bool {
+        let is_named = |names: &[String]| {
+            let is_it = |segment: &SegmentName| {
+                names.iter().any(|name| name.trim().to_lowercase() == segment.as_str().trim().to_lowercase())
+            };
+            names.is_empty() || segment.is_some_and(is_it)
+        };
+        is_named(&self.audience) && self.offer.as_ref().is_none_or(|offer| is_named(&offer.eligible))
+    }
+
+    /// Whether it may stand in messages of that channel and locale; `de-AT` is served by `de` too.
+    pub fn is_in(&self, channel: Channel, locale: &Locale) -> bool {
+        let language = locale.as_str().split('-').next().unwrap_or_default();
+        let serves = |own: &Locale| own == locale || own.as_str() == language;
+        (self.channels.is_empty() || self.channels.contains(&channel))
+            && (self.locales.is_empty() || self.locales.iter().any(serves))
     }
 }
 

@@ -1,7 +1,11 @@
 //! Message variants: what was written for a cell, and what each part of it rests on.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
+use regex::{Captures, Regex};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -51,11 +55,24 @@ impl Message {
 
     /// With `{{name}}` replaced by the slot's text. A slot without a text stays as it is, which no gate lets pass.
     pub fn filled(&self, slots: &BTreeMap<String, String>) -> Self {
-        let fill = |template: &String| {
-            slots.iter().fold(template.clone(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
-        };
-        Self { subject: self.subject.as_ref().map(fill), body: fill(&self.body) }
+        let fill = |template: &str| filled(template, |name| slots.get(name).cloned());
+        Self { subject: self.subject.as_deref().map(fill), body: fill(&self.body) }
     }
+
+    /// The names of the slots in it.
+    pub fn slots(&self) -> BTreeSet<&str> {
+        let texts = [self.subject.as_deref().unwrap_or_default(), &self.body];
+        texts.into_iter().flat_map(|text| SLOT.captures_iter(text)).map(|slot| slot.extract::<1>().1[0]).collect()
+    }
+}
+
+static SLOT: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\{\{([a-z][a-z0-9_]*)\}\}").expect("the pattern is a constant"));
+
+/// The text with `value` of each slot's name in its place, all at once: what looks like a slot in a value is none.
+/// A slot without a value stays.
+pub fn filled(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    SLOT.replace_all(text, |slot: &Captures<'_>| value(&slot[1]).unwrap_or_else(|| slot[0].to_owned())).into_owned()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -148,3 +165,19 @@ pub struct Slot {
 }
 
 pub type Slots = BTreeMap<String, Slot>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_looks_like_a_slot_is_not_filled_in_turn() {
+        let message =
+            Message { subject: Some("{{a}} and {{b}}".to_owned()), body: "{{b}}{{a}}{{c}} {{ a }} {a}".to_owned() };
+        let values = [("a", "{{b}}"), ("b", "{{a}}")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let filled = message.filled(&values.into());
+        assert_eq!(filled.subject.as_deref(), Some("{{b}} and {{a}}"));
+        assert_eq!(filled.body, "{{a}}{{b}}{{c}} {{ a }} {a}");
+        assert_eq!(message.slots(), BTreeSet::from(["a", "b", "c"]));
+    }
+}

@@ -187,12 +187,8 @@ impl Delivering {
     }
 
     fn send(&self, variant: &Variant, fallback: Option<String>) -> Choice {
-        let is_used = |name: &&String| {
-            let marker = format!("{{{{{name}}}}}");
-            variant.message.body.contains(&marker)
-                || variant.message.subject.as_ref().is_some_and(|subject| subject.contains(&marker))
-        };
-        let slots = self.slots.keys().filter(is_used).cloned().collect();
+        let used = variant.message.slots();
+        let slots = self.slots.keys().filter(|name| used.contains(name.as_str())).cloned().collect();
         Choice::Send { variant: variant.id.clone(), slots, fallback }
     }
 

@@ -1,6 +1,10 @@
 //! Sentences that can be quoted.
 
+use std::ops::Range;
+
 use unicode_segmentation::UnicodeSegmentation as _;
+
+use crate::agents::sentences;
 
 /// A sentence of a passage; `start` and `end` count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,35 +46,18 @@ const REFERS_BACK: [&str; 28] = [
     "also",
 ];
 
-/// English abbreviations before a name or number: their dot ends no sentence, whatever Annex 29 makes of it.
-const ABBREVIATIONS: [&str; 14] =
-    ["mr", "mrs", "ms", "dr", "prof", "st", "mt", "no", "nos", "approx", "vs", "e.g", "i.e", "fig"];
-
-/// The passage's sentences in order, by Unicode Annex 29.
+/// The passage's sentences in order.
 fn split(passage: &str) -> Vec<Sentence<'_>> {
-    let mut sentences = Vec::new();
-    let (mut from, mut to, mut start) = (0, 0, 0);
-    for piece in passage.split_sentence_bounds() {
-        to += piece.len();
-        let text = passage[from..to].trim_end();
-        if ends_in_abbreviation(text) && to < passage.len() {
-            continue;
-        }
-        if !text.is_empty() {
-            sentences.push(Sentence { text, start, end: start + text.chars().count() });
-        }
-        start += passage[from..to].chars().count();
-        from = to;
-    }
-    sentences
-}
-
-/// Initials count: `J. Smith`.
-fn ends_in_abbreviation(text: &str) -> bool {
-    let last = text.strip_suffix('.').and_then(|text| text.split_whitespace().next_back()).unwrap_or_default();
-    let mut letters = last.chars();
-    let is_initial = letters.next().is_some_and(char::is_uppercase) && letters.next().is_none();
-    is_initial || ABBREVIATIONS.contains(&last.to_lowercase().as_str())
+    let (mut counted, mut chars) = (0, 0);
+    let sentence = |range: Range<usize>| {
+        chars += passage[counted..range.start].chars().count();
+        let text = &passage[range.clone()];
+        let start = chars;
+        chars += text.chars().count();
+        counted = range.end;
+        Sentence { text, start, end: chars }
+    };
+    sentences::bounds(passage).into_iter().map(sentence).collect()
 }
 
 /// At most `max` sentences in a row that make sense by themselves, the earliest there are.
@@ -124,13 +111,6 @@ mod tests {
         assert_eq!(extract("The pot comes in these colours:", 2), None);
         assert_eq!(extract("The pot is for {{first_name}} alone.", 2), None);
         assert_eq!(whole("The pot comes in blue. Which do you like?"), None);
-    }
-
-    #[test]
-    fn abbreviations_do_not_tear_a_sentence_apart() {
-        let passage = "The glaze was mixed by Dr. J. Ames in spring. Pot no. 7 came first.";
-        let sentences = ["The glaze was mixed by Dr. J. Ames in spring.", "Pot no. 7 came first."];
-        assert_eq!(texts(whole(passage)), sentences);
     }
 
     #[test]

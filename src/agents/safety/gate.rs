@@ -51,13 +51,8 @@ impl Gate<'_> {
             Some("en") => Notation::English,
             _ => Notation::AsWritten,
         };
-        let sources = grounding::Sources {
-            library: self.library,
-            allowed: self.allowed,
-            date: self.date,
-            segment: cell.segment.as_ref(),
-            notation,
-        };
+        let sources =
+            grounding::Sources { library: self.library, allowed: self.allowed, date: self.date, cell, notation };
         let coverage = coverage::check(draft, self.phrases);
         let documents = self.library.documents().iter();
         let products: BTreeSet<&str> = documents
@@ -383,7 +378,10 @@ mod tests {
         type Spoil = fn(&mut World);
         let yesterday = fixture::DATE.yesterday().unwrap();
         assert!(yesterday < fixture::DATE);
-        let spoils: [(&str, Spoil); 12] = [
+        let spoils: [(&str, Spoil); 15] = [
+            ("for others", |w| w.documents[0].audience = vec!["Gold".to_owned()]),
+            ("for another channel", |w| w.documents[0].channels = vec![Channel::Sms]),
+            ("in another language", |w| w.documents[0].locales = vec![Locale::new("de").unwrap()]),
             ("draft", |w| w.documents[0].approval = Approval::Draft),
             ("withdrawn", |w| w.documents[0].approval = Approval::Withdrawn),
             ("approved tomorrow", |w| w.documents[0].approved_on = fixture::DATE.tomorrow().ok()),

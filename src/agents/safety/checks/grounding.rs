@@ -16,20 +16,20 @@ use crate::{
             canonical::{Canonical, plain, without_stop},
             fact::Notation,
         },
+        sentences,
     },
     domain::{
-        content::{Document, Passage},
+        content::{Category, Document, Passage},
         digest::Digest,
-        id::SegmentName,
-        variant::{Claim, Draft, Field},
+        variant::{Cell, Claim, Draft, Field},
         verdict::{Finding, Rule},
     },
 };
 
 use super::{
     byte_range, claimed,
-    coverage::{sentences, trimmed},
-    fields,
+    coverage::trimmed,
+    fields, period,
     restriction::{self, narrows, refers_back, restricts},
 };
 
@@ -39,8 +39,7 @@ pub struct Sources<'a> {
     pub library: &'a Library,
     pub allowed: &'a [Hit],
     pub date: Date,
-    /// `None`: everybody.
-    pub segment: Option<&'a SegmentName>,
+    pub cell: &'a Cell,
     pub notation: Notation,
 }
 
@@ -68,7 +67,7 @@ pub fn check(draft: &Draft, sources: &Sources<'_>) -> Vec<Finding> {
             let surroundings = Surroundings {
                 continues: place_at(before).is_some_and(|before| before.is_followed_by(place)),
                 is_continued: place_at(after).is_some_and(|after| place.is_followed_by(after)),
-                is_in_body: body.iter().any(|other| other.says_all_of(place)),
+                is_in_body: field == Field::Subject && body.iter().any(|other| other.says_all_of(place)),
             };
             if let Some(why) = place.misleads(&surroundings, sources.notation) {
                 findings.push(Finding::on_claim(Rule::NotSupported, claim, why));
@@ -84,7 +83,7 @@ struct Surroundings {
     continues: bool,
     /// Likewise after.
     is_continued: bool,
-    /// The body says the claim's whole sentence.
+    /// The claim is a subject, and the body says its whole sentence.
     is_in_body: bool,
 }
 
@@ -134,6 +133,12 @@ fn locate<'a>(claim: &Claim, sources: &Sources<'a>) -> Result<Place<'a>, Reasons
     if said.is_empty() {
         return Err(not_supported("the claim has no words"));
     }
+    if claim.text.trim_end().ends_with([',', ';', ':']) {
+        return Err(not_supported("the claim runs on into what follows it"));
+    }
+    if restriction::has_note_mark(&claim.text) {
+        return Err(not_supported("the claim bears the mark of a note that is not part of it"));
+    }
     let text = passage.text.as_str();
     let whole = runs_within(&clauses, text, &quote)
         .find(|run| Canonical::new(&text[bytes(&clauses, run)], sources.notation) == said)
@@ -165,11 +170,16 @@ fn why_unusable(claim: &Claim, document: &Document, passage: &Passage, sources: 
     if claim.citation.version != passage.version || Digest::of(&passage.text) != passage.version {
         reasons.push("the passage has been changed since it was read".to_owned());
     }
-    let eligible = document.offer.as_ref().map(|offer| offer.eligible.as_slice()).unwrap_or_default();
-    let is_eligible =
-        |segment: &SegmentName| eligible.iter().any(|name| name.to_lowercase() == segment.as_str().to_lowercase());
-    if !eligible.is_empty() && !sources.segment.is_some_and(is_eligible) {
-        reasons.push("the offer is not for everybody in this cell".to_owned());
+    if !document.is_for(sources.cell.segment.as_ref()) {
+        reasons.push("the document or its offer is not for everybody in this cell".to_owned());
+    }
+    if !document.is_in(sources.cell.channel, &sources.cell.locale) {
+        reasons.push("the document is for other channels or locales".to_owned());
+    }
+    if sources.notation == Notation::English
+        && let Some(end) = period::ended(&plain(&claim.text), sources.date, document.approved_on)
+    {
+        reasons.push(format!("it speaks of a time that ended on {end}"));
     }
     reasons
 }
@@ -178,7 +188,7 @@ fn clauses(text: &str) -> Vec<Clause> {
     let of_sentence = |(sentence, range): (usize, Range<usize>)| {
         pieces(text, range, |c| c == ';').into_iter().map(move |bytes| Clause { bytes, sentence })
     };
-    sentences(text).into_iter().enumerate().flat_map(of_sentence).collect()
+    sentences::bounds(text).into_iter().enumerate().flat_map(of_sentence).collect()
 }
 
 /// The parts of a range that separators end, without the white space around them.
@@ -266,13 +276,23 @@ impl Place<'_> {
             if is_in_body {
                 return None;
             }
-            if restricts(&plain(before)) || narrows(&plain(after)) {
+            if restriction::conditions(&plain(before)) || narrows(&plain(after)) {
                 return Some("the headline leaves out a restriction that the body does not tell in full");
             }
+        }
+        let is_cut_off = (first > 0 && !continues) || (last + 1 < self.clauses.len() && !is_continued);
+        if matches!(self.document.category, Category::Offer | Category::Policy) && is_cut_off && !is_in_body {
+            return Some("passages of offers and policies may only be quoted whole");
         }
         let opening = words(first);
         if refers_back(&opening) && !continues {
             return Some("what the claim refers back to is missing before it");
+        }
+        if restriction::is_fragment(&opening) && opening.split_whitespace().count() < 4 && !continues {
+            return Some("the claim restricts what is missing before it");
+        }
+        if self.heading().is_some_and(|heading| restriction::is_heading(&plain(heading))) {
+            return Some("the heading above it narrows the claim down");
         }
         if let Some(previous) = first.checked_sub(1).filter(|_| !continues) {
             let text = words(previous);
@@ -297,21 +317,37 @@ impl Place<'_> {
             Some(_) => words(last + 1),
             None => self.document.passages.get(self.passage + 1).map(|next| plain(&next.text)).unwrap_or_default(),
         };
-        let next = sentences(&next).first().map_or("", |first| &next[first.clone()]);
-        if !is_cut && (restriction::opens_with(next) || (refers_back(next) && restricts(next))) {
+        let next = sentences::bounds(&next).first().map_or("", |first| &next[first.clone()]);
+        if !is_cut && (restriction::takes_back(next) || (refers_back(next) && restricts(next))) {
             return Some("the next sentence of the source narrows the claim down");
         }
         None
     }
 
-    /// Whether the passage is an item of a list that a line ending in a colon introduces.
+    /// The text between the passage's section and the one before it. The document's own title is none: it is above
+    /// every passage.
+    fn heading(&self) -> Option<&str> {
+        let passages = &self.document.passages[..=self.passage];
+        let gaps = passages.iter().enumerate().rev().filter_map(|(index, passage)| {
+            let end = index.checked_sub(1).map_or(0, |before| passages[before].end);
+            let gap = &self.document.text[byte_range(&self.document.text, end, passage.start)?];
+            let gap = if index == 0 { gap.trim_start().split_once("\n\n").map_or("", |(_, rest)| rest) } else { gap };
+            Some(gap.trim()).filter(|gap| !gap.is_empty())
+        });
+        gaps.into_iter().next()
+    }
+
+    /// Whether a line ending in a colon stands above the passage in its section: it may be an item of the list that
+    /// the line introduces.
     fn has_lead_in(&self) -> bool {
-        let ends_with = |passage: &Passage, ends: &[char]| passage.text.trim_end().ends_with(ends);
-        if ends_with(&self.document.passages[self.passage], &[':']) {
-            return true;
-        }
-        let before = self.document.passages[..self.passage].iter().rev();
-        before.take_while(|passage| !ends_with(passage, &['.', '!', '?'])).any(|passage| ends_with(passage, &[':']))
+        let passages = &self.document.passages[..=self.passage];
+        let is_below_heading = |index: usize| {
+            let end = index.checked_sub(1).map_or(0, |before| passages[before].end);
+            let gap = byte_range(&self.document.text, end, passages[index].start);
+            gap.is_some_and(|gap| !self.document.text[gap].trim().is_empty())
+        };
+        let first = (0..passages.len()).rev().find(|index| is_below_heading(*index)).unwrap_or(0);
+        passages[first..].iter().any(|passage| passage.text.trim_end().ends_with(':'))
     }
 }
 
@@ -321,14 +357,27 @@ mod tests {
     use crate::{
         agents::safety::fixture,
         domain::{
-            id::PassageId,
+            channel::Channel,
+            id::{ArmName, Locale, PassageId},
             variant::{Citation, Message, Span, Usage},
         },
     };
 
+    fn cell() -> Cell {
+        Cell {
+            segment: None,
+            arm: ArmName::new("control").unwrap(),
+            channel: Channel::Email,
+            locale: Locale::new("en").unwrap(),
+        }
+    }
+
     /// The rules that a message of these claims breaks, each claim citing (passage index, quote).
     fn rules(passages: &[&str], claims: &[(&str, usize, &str)]) -> Vec<Rule> {
-        let document = fixture::document("kettle", passages);
+        rules_of(&fixture::document("kettle", passages), claims)
+    }
+
+    fn rules_of(document: &Document, claims: &[(&str, usize, &str)]) -> Vec<Rule> {
         let allowed: Vec<_> = document.passages.iter().map(|p| Hit { passage: p.id.clone(), score: 1.0 }).collect();
         let mut body = String::new();
         let cite = |&(text, passage, quote): &(&str, usize, &str)| {
@@ -354,7 +403,7 @@ mod tests {
             library: &library,
             allowed: &allowed,
             date: fixture::DATE,
-            segment: None,
+            cell: &cell(),
             notation: Notation::English,
         };
         check(&draft, &sources).into_iter().map(|finding| finding.rule).collect()
@@ -396,6 +445,15 @@ mod tests {
             ("Delivery is free. Only in May.", "Delivery is free."),
             ("Members only. Delivery is free.", "Delivery is free."),
             ("For members:\nDelivery is free.", "Delivery is free."),
+            ("Delivery is free. Members only.", "Delivery is free."),
+            ("Delivery is free. Orders under $50 are excluded.", "Delivery is free."),
+            ("Delivery is free. Sale items are not included.", "Delivery is free."),
+            ("Delivery is free\non orders over $50 of one customer in a month", "Delivery is free"),
+            ("The jug is blue. Members only.", "Members only."),
+            ("Never drink what Dr. Ames drinks all day.", "Ames drinks all day."),
+            ("Delivery is free*.", "Delivery is free*."),
+            ("Delivery is free[^1].", "Delivery is free[^1]."),
+            ("The jug is blue. Which costs nothing.", "Which costs nothing."),
             ("The mug is blue. It is safe in the oven.", "It is safe in the oven."),
         ] {
             assert!(
@@ -403,6 +461,13 @@ mod tests {
                 "{claim} < {passage}"
             );
             assert!(!is_supported(passage, claim, passage), "{claim} < {passage}");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_runs_on_is_not_supported() {
+        for claim in ["The jug is steel:", "The jug is steel,", "The jug is steel; "] {
+            assert!(!is_supported("The jug is steel.", claim, "The jug is steel"), "{claim}");
         }
     }
 
@@ -429,7 +494,40 @@ mod tests {
     fn an_item_is_not_supported_without_the_line_that_introduces_its_list() {
         let passages = ["The warranty does not cover:", "Broken glass", "Normal wear"];
         assert_eq!(rules(&passages, &[("Normal wear", 2, "Normal wear")]), [Rule::NotSupported]);
-        assert_eq!(rules(&["The set:", "A jug.", "A lid."], &[("A jug.", 1, "A jug.")]), [Rule::NotSupported]);
+        let set = ["The set does not hold:", "A jug.", "A lid."];
+        for (index, item) in set.iter().enumerate().skip(1) {
+            assert_eq!(rules(&set, &[(*item, index, *item)]), [Rule::NotSupported], "{item}");
+        }
+    }
+
+    #[test]
+    fn a_heading_may_restrict_what_stands_below_it_up_to_the_next_one() {
+        let (first, second) = ("Delivery is free.", "The box is recycled.");
+        for (heading, restricts) in
+            [("For members", true), ("Excluded", true), ("Members only", true), ("Good news", false)]
+        {
+            let mut document = fixture::document("delivery", &[first, second]);
+            document.text = format!("Delivery\n\n{heading}\n\n{first}\n\n{second}");
+            let shift = "Delivery\n\n".len() + heading.len() + 2;
+            for passage in &mut document.passages {
+                (passage.start, passage.end) = (passage.start + shift, passage.end + shift);
+            }
+            for (index, words) in [first, second].into_iter().enumerate() {
+                assert_eq!(!rules_of(&document, &[(words, index, words)]).is_empty(), restricts, "{heading}: {words}");
+            }
+        }
+    }
+
+    #[test]
+    fn offers_and_policies_are_quoted_whole() {
+        let mut document = fixture::document("offer", &["The mug is blue. The jug is red."]);
+        let (mug, jug) = ("The mug is blue.", "The jug is red.");
+        for category in [Category::Offer, Category::Policy] {
+            document.category = category;
+            assert_eq!(rules_of(&document, &[(mug, 0, mug)]), [Rule::NotSupported]);
+            assert_eq!(rules_of(&document, &[(jug, 0, jug)]), [Rule::NotSupported]);
+            assert_eq!(rules_of(&document, &[(mug, 0, mug), (jug, 0, jug)]), []);
+        }
     }
 
     #[test]
@@ -438,7 +536,7 @@ mod tests {
             ("15% off the bread dome", "The code DOME15 takes 15% off the bread dome, the dish and the pan.", true),
             ("15% off the bread dome", "The code DOME15 takes 15% off the bread dome for new customers.", false),
             ("15% off the bread dome", "Members get 15% off the bread dome.", false),
-            ("15% off the bread dome", "The code takes 15% off the bread dome; it ends on 3 May 2026.", false),
+            ("15% off the bread dome", "The code takes 15% off the bread dome; it ends on 3 May 2027.", false),
             ("Free delivery", "Free delivery over $50.", false),
             ("20% off the bread dome", "The code DOME15 takes 15% off the bread dome.", false),
         ] {
@@ -467,7 +565,7 @@ mod tests {
                     library: &library,
                     allowed: &allowed,
                     date: fixture::DATE,
-                    segment: None,
+                    cell: &cell(),
                     notation: Notation::English,
                 };
                 draft.claims.truncate(1);
@@ -499,7 +597,7 @@ mod tests {
             library: &library,
             allowed: &[],
             date: fixture::DATE,
-            segment: None,
+            cell: &cell(),
             notation: Notation::English,
         };
         assert_eq!(check(&draft, &sources)[0].rule, Rule::SourceNotUsable);

@@ -12,6 +12,7 @@ pub mod facts;
 pub mod grounding;
 pub mod harm;
 pub mod lengths;
+mod period;
 pub mod required;
 mod restriction;
 pub mod slots;

@@ -23,9 +23,25 @@ pub fn is_fragment(text: &str) -> bool {
     text.split_whitespace().count() <= 4 && narrows(text)
 }
 
-/// Whether the text, a sentence of its own, begins by taking back what was said before it.
-pub fn opens_with(text: &str) -> bool {
-    RESTRICTING_OPENING.is_match(text)
+/// Whether the text, a sentence of its own or the rest of one, takes back what was said before it.
+pub fn takes_back(text: &str) -> bool {
+    let is_rest = text.chars().next().is_some_and(char::is_lowercase);
+    is_rest || is_fragment(text) || RESTRICTING_OPENING.is_match(text) || EXCLUDING.is_match(text)
+}
+
+/// Whether what follows the text in its sentence may hold under some condition only.
+pub fn conditions(text: &str) -> bool {
+    restricts(text) || MAY_NARROW.is_match(text)
+}
+
+/// Whether the text, being a heading, says for whom or when what stands below it holds.
+pub fn is_heading(text: &str) -> bool {
+    RESTRICTING_HEADING.is_match(text)
+}
+
+/// Whether a mark such as `*` or `[1]` points to a note.
+pub fn has_note_mark(text: &str) -> bool {
+    NOTE_MARK.is_match(text)
 }
 
 /// Whether the text is about something that was named before it.
@@ -55,8 +71,34 @@ static MAY_NARROW: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 static REFERS_BACK: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)^\W*(?:it|its|this|that|these|those|they|their|them|both|he|she|his|her|such|so|also|then)\b")
-        .expect("the pattern is a constant")
+    Regex::new(
+        r"(?ix)^\W*(?: it | its | this | that | these | those | they | their | them | both | he | she | his | her | such | so | also | then
+        | which | others | another | either | neither | the\ (?:latter|former|same|others?) | (?:all|each|none|one|some)\ of\ (?:it|them|this|these|those)
+        | and | or | but | yet | however | otherwise | instead | therefore | thus | hence
+        | (?:in|for|with|from|on|by|at|to|of|after|before|during|without|until)\ (?:it|them|which|(?:this|that|these|those)(?:,|\ (?:is|are|we|you|the)))
+        )\b",
+    )
+    .expect("the pattern is a constant")
+});
+
+/// Wherever they stand in a sentence, it is about what was said before.
+static EXCLUDING: LazyLock<Regex> = LazyLock::new(|| {
+    words_pattern(
+        "exclu\\w+|except\\w*|not (?:apply|applicable|included?|covered|valid|available|eligible)|applies only|\
+         valid (?:only|until|till|for|from|in|on)|terms(?: and conditions)? apply|conditions apply",
+    )
+});
+
+static RESTRICTING_HEADING: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)(?:^|\n)\W*(?:for|if|when|during|not|no|unless|until)\b|\b(?:only|exclu\w+|except\w*|not (?:included|covered|available|valid)|former|expired|old)\b",
+    )
+    .expect("the pattern is a constant")
+});
+
+/// Superscripts count after words and stops, not after units: `m²`.
+static NOTE_MARK: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"[*†‡]|\[\^|\[[0-9]+\]|(?:\p{L}{3}|[.,!?%])[¹²³⁰⁴-⁹]").expect("the pattern is a constant")
 });
 
 static RESTRICTING_OPENING: LazyLock<Regex> = LazyLock::new(|| {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::domain::{
-    variant::{Draft, Slots},
+    variant::{self, Draft, Slots},
     verdict::{Finding, Rule},
 };
 
@@ -53,12 +53,9 @@ pub fn check(draft: &Draft, slots: &Slots) -> Vec<Finding> {
     findings
 }
 
-/// The text with `value` of each slot's name in its place; other names stay.
+/// The text with `value` of each slot's fallback in its place; other names stay.
 pub fn filled(text: &str, slots: &Slots, value: impl Fn(&str) -> String) -> String {
-    SLOT.replace_all(text, |slot: &regex::Captures<'_>| {
-        slots.get(&slot[1]).map_or_else(|| slot[0].to_owned(), |declared| value(&declared.fallback))
-    })
-    .into_owned()
+    variant::filled(text, |name| slots.get(name).map(|declared| value(&declared.fallback)))
 }
 
 #[cfg(test)]
