@@ -3,13 +3,13 @@
 //! What a single value may be is said by its type; what values may be together by [`Campaign::check`]. Rules are
 //! compiled where they are understood, in [`crate::agents::segmentation`].
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fmt, io::Read as _, ops::RangeInclusive, path::Path};
 
 use jiff::civil::Date;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
-    config::locate,
+    config::{day, locate, wording::in_plain_words},
     domain::{
         attribute::{self, Attribute, AttributeType, Attributes},
         channel::Channel,
@@ -48,7 +48,7 @@ pub struct Identity {
     #[serde(default = "marketing")]
     pub purpose: String,
     /// The day for which approvals, validity windows and offers are judged; today where absent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "day::optional")]
     pub date: Option<Date>,
     pub locales: Vec<Locale>,
     /// In order of preference: a customer is reached by the first one that they permit.
@@ -101,11 +101,36 @@ pub enum CustomerFormat {
 }
 
 /// `age = "customer_age"`, or a table that declares a type and limits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum ColumnSpec {
     Column(String),
     Declared(DeclaredColumn),
+}
+
+// By hand: of an untagged enum, serde can only say that no variant fits, not which key of the table is wrong.
+impl<'de> Deserialize<'de> for ColumnSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = ColumnSpec;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a column's name, or a table such as { column = \"age\", type = \"integer\" }")
+            }
+
+            fn visit_str<E: de::Error>(self, column: &str) -> Result<ColumnSpec, E> {
+                Ok(ColumnSpec::Column(column.to_owned()))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, table: A) -> Result<ColumnSpec, A::Error> {
+                DeclaredColumn::deserialize(de::value::MapAccessDeserializer::new(table)).map(ColumnSpec::Declared)
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -350,17 +375,28 @@ pub struct Budget {
     pub max_usd: Option<Usd>,
 }
 
+/// A campaign file is written by a person: what is larger is something else, perhaps without an end.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
 impl Campaign {
     /// Reads and checks a campaign file. Every defect found is reported, with its line.
     pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
-        let source = std::fs::read_to_string(path).map_err(|error| {
-            vec![
-                Problem::new(
-                    format!("the campaign file cannot be read: {error}"),
-                    "name a readable TOML file, or make one with `cpo init DIR`",
-                )
-                .in_file(path),
-            ]
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(|error| format!("the campaign file cannot be read: {error}"))
+            .and_then(|_| match bytes.len() as u64 {
+                0..=MAX_FILE_BYTES => Ok(()),
+                _ => Err("this is more than 4 MiB, and so no campaign file".to_owned()),
+            })
+            .map_err(|message| {
+                let remedy = "name a readable TOML file, or make one with `cpo init DIR`";
+                vec![Problem::new(message, remedy).in_file(path)]
+            })?;
+        let source = String::from_utf8(bytes).map_err(|error| {
+            let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+            let line = locate::line_of_offset(&valid, valid.len());
+            vec![Problem::new("this is not UTF-8 text", "save the file as UTF-8").in_file(path).at_line(line)]
         })?;
         Self::parse(&source, path)
     }
@@ -369,7 +405,7 @@ impl Campaign {
     pub fn parse(source: &str, path: &Path) -> Result<Self, Vec<Problem>> {
         let campaign: Self = toml::from_str(source).map_err(|error| {
             let mut problem = Problem::new(
-                error.message().trim_end(),
+                in_plain_words(error.message()),
                 "correct this key; `cpo init` writes a campaign file in which every key is explained",
             )
             .in_file(path);
@@ -518,6 +554,12 @@ impl Campaign {
                         "remove it or declare `type = \"text\"`",
                     )
                     .at_field(&field),
+                );
+            }
+            if [declared.min, declared.max].iter().flatten().any(|limit| !limit.is_finite()) {
+                problems.push(
+                    Problem::new("`min` and `max` must be finite numbers", "leave out a limit that there is not")
+                        .at_field(&field),
                 );
             }
             if declared.min.zip(declared.max).is_some_and(|(min, max)| min > max) {
@@ -689,9 +731,9 @@ impl Campaign {
                     .at_field(format!("{field}.name")),
                 );
             }
-            if !(arm.weight.is_finite() && arm.weight > 0.0) {
+            if !WEIGHTS.contains(&arm.weight) {
                 problems.push(
-                    Problem::new("the weight must be a positive number", "1.0 gives equal shares")
+                    Problem::new("the weight must be a number from 0.000001 to 1000000", "1.0 gives equal shares")
                         .at_field(format!("{field}.weight")),
                 );
             }
@@ -711,8 +753,14 @@ impl Campaign {
                 .at_field("experiment.control"),
             );
         }
+        if experiment.primary_metric.trim().is_empty() {
+            problems.push(
+                Problem::new("the primary metric has no name", "name the 0/1 outcome, e.g. `conversion`")
+                    .at_field("experiment.primary_metric"),
+            );
+        }
         for (name, share) in [("alpha", experiment.alpha), ("power", experiment.power)] {
-            if share.get() <= 0.0 || share.get() >= 1.0 {
+            if !(MIN_ERROR..=1.0 - MIN_ERROR).contains(&share.get()) {
                 problems.push(
                     Problem::new(format!("{name} must lie between 0 and 1"), "usual are alpha = 0.05 and power = 0.8")
                         .at_field(format!("experiment.{name}")),
@@ -733,6 +781,11 @@ impl Campaign {
         }
     }
 }
+
+/// Beyond it an arm would get nobody, or everybody.
+const WEIGHTS: RangeInclusive<f64> = 1e-6..=1e6;
+/// No experiment has the customers that a smaller chance of error would take, and quantiles lose their digits there.
+const MIN_ERROR: f64 = 1e-9;
 
 fn is_attribute_name(name: &str) -> bool {
     name.len() <= 64
@@ -819,6 +872,48 @@ tone = "friendly"
 
         let source = MINIMAL.replace("name = \"friendly\"", "name = \"control\"");
         assert_eq!(problems(&source)[0].field.as_deref(), Some("experiment.arms[0].name"));
+    }
+
+    #[test]
+    fn a_date_can_be_toml_s_own_or_a_text() {
+        for date in ["2026-11-22", "\"2026-11-22\""] {
+            let source = MINIMAL.replace("id = \"spring\"", &format!("id = \"spring\"\ndate = {date}"));
+            let campaign = Campaign::parse(&source, Path::new("campaign.toml")).unwrap();
+            assert_eq!(campaign.campaign.date, Some(jiff::civil::date(2026, 11, 22)), "{date}");
+        }
+        let found = problems(&MINIMAL.replace("id = \"spring\"", "id = \"spring\"\ndate = 10:00:00"));
+        assert!(found[0].message.contains("a date such as 2026-11-22"), "{}", found[0]);
+    }
+
+    #[test]
+    fn a_column_that_is_declared_wrongly_says_which_key_is_wrong() {
+        for (declared, said) in [
+            ("{ column = \"points\", typ = \"number\" }", "`typ`"),
+            ("{ column = \"points\", type = \"numbr\" }", "`numbr`"),
+            ("{ type = \"number\" }", "`column`"),
+            ("5", "a column's name"),
+            ("[\"points\"]", "a column's name"),
+        ] {
+            let source = MINIMAL.replace("{ column = \"points\", type = \"number\", min = 0 }", declared);
+            let found = problems(&source);
+            assert!(found[0].message.contains(said), "{declared}: {}", found[0]);
+            let line = found[0].line.unwrap() as usize;
+            assert!(source.lines().nth(line - 1).unwrap().starts_with("points"), "{declared}: {}", found[0]);
+        }
+    }
+
+    #[test]
+    fn a_number_that_no_calculation_can_bear_is_refused() {
+        for (from, to, field) in [
+            ("control = 0.25", "control = 0.25\nalpha = 5e-324", "experiment.alpha"),
+            ("control = 0.25", "control = 0.25\npower = 0.9999999999999999", "experiment.power"),
+            ("tone = \"friendly\"", "tone = \"friendly\"\nweight = 1e308", "experiment.arms[0].weight"),
+            ("tone = \"friendly\"", "tone = \"friendly\"\nweight = 1e-320", "experiment.arms[0].weight"),
+            ("min = 0 }", "min = nan }", "customers.columns.points"),
+        ] {
+            let found = problems(&MINIMAL.replace(from, to));
+            assert_eq!(found[0].field.as_deref(), Some(field), "{to}");
+        }
     }
 
     #[test]

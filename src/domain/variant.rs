@@ -157,7 +157,7 @@ pub struct Variant {
 
 /// A campaign's slots: name to attribute and fallback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { attribute = \"first_name\", fallback = \"there\" }")]
 pub struct Slot {
     pub attribute: String,
     /// Used where the customer has no value, or one that does not pass the screen.

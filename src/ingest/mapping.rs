@@ -44,6 +44,10 @@ impl<'a> Mapping<'a> {
     ///
     /// A mapped name must occur in the file exactly once; all that do not are reported.
     pub fn locate(&self, names: &[String]) -> Result<Vec<Option<usize>>, Vec<Problem>> {
+        let has_header = self.columns().any(|wanted| names.iter().any(|name| name == wanted));
+        if !has_header && self.columns().any(|column| column != ROW_NUMBER) {
+            return Err(vec![self.no_header()]);
+        }
         let mut problems = Vec::new();
         let mut positions = Vec::with_capacity(self.width());
         for (column, wanted) in self.columns().enumerate() {
@@ -71,6 +75,18 @@ impl<'a> Mapping<'a> {
     pub fn unmapped(&self, names: &[String]) -> Vec<String> {
         let mapped: BTreeSet<&str> = self.columns().collect();
         names.iter().filter(|name| !name.is_empty() && !mapped.contains(name.as_str())).cloned().collect()
+    }
+
+    /// Nothing is quoted from what may be the first customer instead of a header.
+    fn no_header(&self) -> Problem {
+        let wanted: Vec<_> = self.columns().filter(|column| *column != ROW_NUMBER).map(str::to_owned).collect();
+        Problem::new(
+            format!("none of the mapped columns is here: {}", listed(&wanted)),
+            "if the first line names other columns, map those under [customers.columns]; if it is a customer, put a \
+             header before it; if it should be divided otherwise, set `customers.delimiter`",
+        )
+        .in_file(self.file)
+        .at_field("customers")
     }
 
     /// The mapping leads to nothing.
@@ -152,6 +168,16 @@ mod tests {
             required: false,
         };
         Attributes::new(columns.iter().map(attribute).collect())
+    }
+
+    #[test]
+    fn a_first_customer_in_the_place_of_the_header_is_not_quoted() {
+        let attributes = attributes(&["Tier", "Age"]);
+        let mapping = Mapping { file: Path::new("c.csv"), id: "customer_id", attributes: &attributes };
+        let problems = mapping.locate(&["C-1", "Gold", "age@example.com"].map(str::to_owned)).unwrap_err();
+        let [problem] = &problems[..] else { panic!("{problems:?}") };
+        assert!(problem.message.contains("`customer_id`, `Age`, `Tier`"), "{problem}");
+        assert!(!["C-1", "Gold", "example"].iter().any(|value| problem.to_string().contains(value)), "{problem}");
     }
 
     #[test]

@@ -157,7 +157,9 @@ impl<'a> Source<'a> {
             let (start, text) = peek(text).map_err(|error| origin.broken(error))?;
             refuse_no_text(&start, &origin)?;
             let is_object = start.trim_ascii_start().starts_with(b"{");
-            let format = named.unwrap_or(if is_object { CustomerFormat::Jsonl } else { CustomerFormat::Csv });
+            // No header of a CSV file starts with a brace, whatever the file is called.
+            let found = if is_object { Some(CustomerFormat::Jsonl) } else { named };
+            let format = self.customers.format.or(found).unwrap_or(CustomerFormat::Csv);
             let layout = match format {
                 CustomerFormat::Jsonl => jsonl::read(text, &start, origin, mapping, emit)?,
                 _ => csv::read(text, &start, self.customers.delimiter, origin, mapping, emit)?,

@@ -1,21 +1,24 @@
 //! From what a file states about a document to a checked [`Document`].
 
-use std::{ops::Range, path::Path};
+use std::{fmt, ops::Range, path::Path};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
-use super::markdown::{Day, Page};
-use crate::domain::{
-    channel::Channel,
-    content::{Approval, Category, Document, Offer, Passage, Validity},
-    digest::Digest,
-    id::{DocumentId, Locale, PassageId},
-    problem::Problem,
+use super::markdown::Page;
+use crate::{
+    config::Day,
+    domain::{
+        channel::Channel,
+        content::{Approval, Category, Document, Offer, Passage, Validity},
+        digest::Digest,
+        id::{DocumentId, Locale, PassageId},
+        problem::Problem,
+    },
 };
 
 /// Everything that can be stated; nothing has to be. What is not stated as approved is a draft.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "keys with values, such as `status: approved`")]
 pub(super) struct Metadata {
     pub id: Option<DocumentId>,
     pub title: Option<String>,
@@ -36,7 +39,7 @@ pub(super) struct Metadata {
 
 /// As [`Offer`], with dates in every form that [`Day`] reads.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with amount, start, end and, where they apply, code and eligible")]
 pub(super) struct OfferMetadata {
     code: Option<String>,
     amount: String,
@@ -47,29 +50,47 @@ pub(super) struct OfferMetadata {
 }
 
 /// One text or a list of them.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "expected a text or a list of texts")]
-pub(super) enum Texts {
-    One(String),
-    Many(Vec<String>),
-}
+#[derive(Debug, Clone, Default)]
+pub(super) struct Texts(Vec<String>);
 
-impl Default for Texts {
-    fn default() -> Self {
-        Self::Many(Vec::new())
+// By hand: an untagged enum's errors have no line.
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, texts: A) -> Result<Texts, A::Error> {
+                Vec::deserialize(de::value::SeqAccessDeserializer::new(texts)).map(Texts)
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Texts, E> {
+                Ok(Texts::default())
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
     }
 }
 
 impl Texts {
     /// Without blanks around them; an empty text is a mistake, as it could mean everything or nothing.
     fn into_vec(self, field: &str) -> Result<Vec<String>, Problem> {
-        let texts = match self {
-            Self::One(text) => vec![text],
-            Self::Many(texts) => texts,
-        };
-        let texts: Vec<String> = texts.iter().map(|text| text.trim().to_owned()).collect();
+        let texts: Vec<String> = self.0.iter().map(|text| text.trim().to_owned()).collect();
         if texts.iter().any(String::is_empty) {
             return Err(Problem::new("an entry is empty", "write something there, or remove the key").at_field(field));
+        }
+        if texts.iter().any(|text| text.contains(char::is_control)) {
+            return Err(Problem::new("an entry has control characters", "write plain text").at_field(field));
         }
         Ok(texts)
     }
@@ -91,6 +112,9 @@ pub(super) struct Source<'a> {
     pub page: &'a Page,
 }
 
+/// Far beyond any text that a person approved as a whole.
+const MAX_TEXT_BYTES: usize = 500_000;
+
 impl Metadata {
     pub fn into_document(self, source: Source<'_>) -> Result<Document, Problem> {
         let Source { path, digest, page } = source;
@@ -110,6 +134,20 @@ impl Metadata {
             )
             .at_field("valid_until"));
         }
+        let title = self.title.or_else(|| page.title.clone()).unwrap_or_else(|| id.to_string());
+        if page.text.len() > MAX_TEXT_BYTES {
+            return Err(Problem::new(
+                "the document has more than 500,000 bytes of text",
+                "split it into documents about one subject each",
+            )
+            .at_field("content"));
+        }
+        // They would go out in messages, and a terminal would obey them.
+        if [&title, &page.text].iter().any(|text| text.contains(|c: char| c.is_control() && c != '\n')) {
+            return Err(
+                Problem::new("the document has control characters", "save it as plain text").at_field("content")
+            );
+        }
         if page.passages.is_empty() {
             return Err(Problem::new(
                 "the document has no text that could be cited",
@@ -118,7 +156,7 @@ impl Metadata {
             .at_field("content"));
         }
         Ok(Document {
-            title: self.title.or_else(|| page.title.clone()).unwrap_or_else(|| id.to_string()),
+            title,
             category: self.category.unwrap_or(Category::Other),
             approval: self.status.unwrap_or(Approval::Draft),
             approved_on: self.approved_on.map(|day| day.0),

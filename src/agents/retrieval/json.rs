@@ -7,19 +7,22 @@ use serde::Deserialize;
 
 use super::{
     document::{Metadata, OfferMetadata, Source, Texts},
-    markdown::{Day, Page},
+    markdown::Page,
 };
-use crate::domain::{
-    channel::Channel,
-    content::{Approval, Category, Document},
-    digest::Digest,
-    id::{DocumentId, Locale},
-    problem::Problem,
+use crate::{
+    config::{Day, in_plain_words},
+    domain::{
+        channel::Channel,
+        content::{Approval, Category, Document},
+        digest::Digest,
+        id::{DocumentId, Locale},
+        problem::Problem,
+    },
 };
 
 /// `content` is read as Markdown, of which plain paragraphs are a part.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object that describes a document")]
 struct Record {
     document_id: DocumentId,
     #[serde(default)]
@@ -82,7 +85,7 @@ pub(super) fn read(source: &str, path: &Path, digest: Digest) -> Vec<Result<Docu
             .collect(),
         Err(error) => {
             let line = error.line() as u64;
-            vec![Err(Problem::new(error.to_string(), REMEDY).in_file(path).at_line(line))]
+            vec![Err(Problem::new(in_plain_words(&error.to_string()), REMEDY).in_file(path).at_line(line))]
         }
     }
 }
@@ -95,7 +98,7 @@ pub(super) fn read_lines(source: &str, path: &Path, digest: Digest) -> Vec<Resul
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(index, line)| {
             serde_json::from_str::<Record>(line)
-                .map_err(|error| Problem::new(error.to_string(), REMEDY).in_file(path))
+                .map_err(|error| Problem::new(in_plain_words(&error.to_string()), REMEDY).in_file(path))
                 .and_then(|record| record.into_document(path, digest))
                 .map_err(|problem| problem.at_line(index as u64 + 1))
         })

@@ -149,6 +149,9 @@ pub fn obstacles(document: &Document, date: Date) -> Vec<String> {
     found
 }
 
+/// All content is kept in memory.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
 /// Sorted. Links to folders are not followed, so a folder cannot contain itself.
 fn files_under(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     let mut files = Vec::new();
@@ -180,7 +183,17 @@ fn read_file(path: &Path) -> Vec<Result<Document, Problem>> {
         _ => return Vec::new(),
     };
     let unreadable = |message: String, remedy: &str| vec![Err(Problem::new(message, remedy).in_file(path))];
-    let bytes = match fs::read(path) {
+    let bytes = match fs::metadata(path) {
+        // A pipe or a device could be waited for without end.
+        Ok(metadata) if !metadata.is_file() => {
+            return unreadable("this is not a file".to_owned(), "remove it, or put a file in its place");
+        }
+        Ok(metadata) if metadata.len() > MAX_FILE_BYTES => {
+            return unreadable("the file is larger than 64 MiB".to_owned(), "split it");
+        }
+        read => read.and_then(|_| fs::read(path)),
+    };
+    let bytes = match bytes {
         Ok(bytes) => bytes,
         Err(error) => {
             return unreadable(format!("the document cannot be read: {error}"), "make it readable or remove it");
@@ -247,6 +260,29 @@ mod tests {
             .collect();
         assert_eq!(at, ["2/same.md", "bad name.md", "bad.json", "empty.md", "latin.md"]);
         assert!(problems[0].message.contains("1/same.md"));
+    }
+
+    #[test]
+    fn what_could_not_be_sent_or_not_be_read_to_its_end_is_refused() {
+        let long = approved(&"Words. ".repeat(100_000));
+        let folder = folder(&[
+            ("escape.md", &approved("It is \u{1b}[31mred.")),
+            ("headline.md", "---\nheadlines: [\"a\\eb\"]\n---\nText."),
+            ("long.md", &long),
+        ]);
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("/dev/null", folder.path().join("device.md")).unwrap();
+        let problems = Library::load(folder.path()).unwrap_err();
+        let said: Vec<_> = problems.iter().map(|p| p.message.as_str()).collect();
+        assert_eq!(
+            said[usize::from(cfg!(unix))..],
+            [
+                "the document has control characters",
+                "an entry has control characters",
+                "the document has more than 500,000 bytes of text"
+            ]
+        );
+        assert!(cfg!(not(unix)) || said[0] == "this is not a file", "{said:?}");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Markdown: front matter, plain text, and the passages in it.
 
-use std::{fmt, ops::Range, path::Path};
+use std::{ops::Range, path::Path};
 
-use jiff::civil::Date;
 use pulldown_cmark::{Event, HeadingLevel, MetadataBlockKind, Options, Parser, Tag, TagEnd};
-use serde::{Deserialize, Deserializer, de};
 
 use super::document::{Metadata, Source};
-use crate::domain::{content::Document, digest::Digest, problem::Problem};
+use crate::{
+    config::in_plain_words,
+    domain::{content::Document, digest::Digest, problem::Problem},
+};
 
 /// One Markdown file is one document.
 pub(super) fn read(source: &str, path: &Path, digest: Digest) -> Result<Document, Problem> {
@@ -164,13 +165,18 @@ impl FrontMatter {
                 }
             },
         };
+        let message = in_plain_words(&message);
+        let field = line.and_then(|line| self.text.lines().nth(line - 1)).and_then(key_of);
+        // YAML's messages start with the key themselves, where they know it.
+        let message =
+            field.and_then(|field| message.strip_prefix(field)?.strip_prefix(": ")).unwrap_or(message.as_str());
         let mut problem = Problem::new(
             message,
             "the front matter knows id, title, category, status, approved_on, valid_from, valid_until, audience, locales, \
              channels, keywords, products, headlines, offer (code, amount, start, end, eligible) and source_url",
         );
         problem.line = line.map(|line| line as u64 + FIRST_LINE - 1);
-        problem.field = line.and_then(|line| self.text.lines().nth(line - 1)).and_then(key_of).map(str::to_owned);
+        problem.field = field.map(str::to_owned);
         Err(problem)
     }
 
@@ -185,37 +191,6 @@ impl FrontMatter {
 fn key_of(line: &str) -> Option<&str> {
     let (key, _) = line.split_once([':', '='])?;
     Some(key.trim_start_matches([' ', '-', '{']).trim_end())
-}
-
-/// A date in front matter or JSON: a text (`2026-11-22`, or a timestamp that starts so) or TOML's own date.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Day(pub Date);
-
-impl<'de> Deserialize<'de> for Day {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Day;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a date such as 2026-11-22")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Day, E> {
-                let pieces = jiff::fmt::temporal::Pieces::parse(text)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))?;
-                Ok(Day(pieces.date()))
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Day, A::Error> {
-                let date = toml::value::Datetime::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                self.visit_str(&date.to_string())
-            }
-        }
-
-        deserializer.deserialize_any(Visitor)
-    }
 }
 
 #[cfg(test)]
