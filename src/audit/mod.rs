@@ -10,8 +10,11 @@ use sha2::Sha256;
 
 use crate::{
     domain::{digest::Digest, id::CampaignId},
-    store::{BlobPath, Blobs, Error, Precondition},
+    store::{BlobPath, Blobs, Error},
 };
+
+/// The file that stands for all others: written last, and the one to keep a copy of elsewhere.
+pub const ROOT: &str = "audit/root.json";
 
 /// One file of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,14 +142,14 @@ pub async fn verify(
     folder: &[BlobPath],
     known: impl Fn(&str) -> bool,
 ) -> Result<Root, Vec<Mismatch>> {
-    let root_path = path("audit/root.json");
+    let root_path = path(ROOT);
     let unreadable = |path: &BlobPath| vec![Mismatch::Unreadable(path.to_string())];
     let bytes = store.get(&root_path).await.map_err(|_| unreadable(&root_path))?;
     let root: Root = serde_json::from_slice(&bytes).map_err(|_| unreadable(&root_path))?;
     let mut problems = Vec::new();
     let mut covered = std::collections::BTreeSet::new();
     for head in &root.segments {
-        let segment_path = path(&format!("audit/segments/{}.json", head.name));
+        let segment_path = segment_path(&head.name);
         let segment: Segment = match store.get(&segment_path).await.map(|bytes| serde_json::from_slice(&bytes)) {
             Ok(Ok(segment)) => segment,
             _ => {
@@ -190,15 +193,19 @@ pub async fn verify(
 pub async fn write(recorder: &Recorder, store: &dyn Blobs) -> Result<Root, Error> {
     for segment in recorder.segments() {
         let bytes = to_json(segment);
-        store.put(&path(&format!("audit/segments/{}.json", segment.name)), bytes, Precondition::None).await?;
+        store.put(&segment_path(&segment.name), bytes).await?;
     }
     let root = recorder.root();
-    store.put(&path("audit/root.json"), to_json(&root), Precondition::None).await?;
+    store.put(&path(ROOT), to_json(&root)).await?;
     Ok(root)
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec_pretty(value).expect("audit records are plain data")
+}
+
+fn segment_path(name: &str) -> BlobPath {
+    path(&format!("audit/segments/{name}.json"))
 }
 
 fn path(name: &str) -> BlobPath {
@@ -244,7 +251,7 @@ mod tests {
         let store = Memory::default();
         let mut recorder = Recorder::new(CampaignId::new("spring").unwrap());
         for (segment, name, bytes) in [("plan", "campaign.json", "{}"), ("run", "a/1", "x"), ("run", "a/2", "y")] {
-            store.put(&path(name), bytes.into(), Precondition::None).await.unwrap();
+            store.put(&path(name), bytes.into()).await.unwrap();
             recorder.record(segment, written(name, bytes));
         }
         write(&recorder, &store).await.unwrap();
@@ -264,26 +271,26 @@ mod tests {
         assert_eq!(complaints(&closed().await).await, Vec::<String>::new());
 
         let store = closed().await;
-        store.put(&path("a/2"), b"z".to_vec(), Precondition::None).await.unwrap();
+        store.put(&path("a/2"), b"z".to_vec()).await.unwrap();
         assert_eq!(complaints(&store).await, ["a/2: was changed after the campaign was closed"]);
 
         let store = closed().await;
-        store.put(&path("a/3"), b"z".to_vec(), Precondition::None).await.unwrap();
+        store.put(&path("a/3"), b"z".to_vec()).await.unwrap();
         assert_eq!(complaints(&store).await, ["a/3: stands in the folder, and the audit does not know it"]);
 
         // A forger who rewrites file and segment is caught by the head, one who rewrites that too by the root.
         let store = closed().await;
-        store.put(&path("a/2"), b"z".to_vec(), Precondition::None).await.unwrap();
+        store.put(&path("a/2"), b"z".to_vec()).await.unwrap();
         let mut forged = Recorder::new(CampaignId::new("spring").unwrap());
         forged.record("run", written("a/1", "x"));
         forged.record("run", written("a/2", "z"));
         let segment = to_json(&forged.segments()[0]);
-        store.put(&path("audit/segments/run.json"), segment, Precondition::None).await.unwrap();
+        store.put(&path("audit/segments/run.json"), segment).await.unwrap();
         assert_eq!(complaints(&store).await, ["segment run: its chain is broken"]);
 
-        let mut root: Root = serde_json::from_slice(&store.get(&path("audit/root.json")).await.unwrap()).unwrap();
+        let mut root: Root = serde_json::from_slice(&store.get(&path(ROOT)).await.unwrap()).unwrap();
         root.segments[1] = forged.root().segments[0].clone();
-        store.put(&path("audit/root.json"), to_json(&root), Precondition::None).await.unwrap();
+        store.put(&path(ROOT), to_json(&root)).await.unwrap();
         assert_eq!(complaints(&store).await, ["the root does not follow from the segments"]);
     }
 

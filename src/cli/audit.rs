@@ -28,8 +28,8 @@ pub enum Command {
 pub fn run(command: Command) -> Result<(), Error> {
     let Command::Verify { folder } = command;
     let store = Files::new(&folder);
-    if !store.file(&layout::blob(layout::AUDIT_ROOT)).exists() {
-        let problem = Problem::new("no audit/root.json in it", "name the folder of a finished campaign");
+    if !store.file(&layout::blob(audit::ROOT)).exists() {
+        let problem = Problem::new(format!("no {} in it", audit::ROOT), "name the folder of a finished campaign");
         return Err(problem.in_file(folder).into());
     }
     let result = cli::block_on(async {

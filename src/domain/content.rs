@@ -17,7 +17,7 @@ pub enum Approval {
     Withdrawn,
 }
 
-/// A half-open question of dates: both ends are inclusive, `None` is open.
+/// Both days belong to it; `None`: no limit on that side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Validity {
     pub from: Option<Date>,
@@ -112,6 +112,27 @@ impl Document {
         let serves = |own: &Locale| own == locale || own.as_str() == language;
         (self.channels.is_empty() || self.channels.contains(&channel))
             && (self.locales.is_empty() || self.locales.iter().any(serves))
+    }
+
+    /// The first condition of [`Document::is_usable_on`] that fails, in words.
+    pub fn obstacle(&self, date: Date) -> Option<String> {
+        match (self.approval, self.approved_on) {
+            (Approval::Draft, _) => return Some("Not approved: a draft.".to_owned()),
+            (Approval::Withdrawn, _) => return Some("Approval was withdrawn.".to_owned()),
+            (Approval::Approved, None) => return Some("Approved, but without a date of approval.".to_owned()),
+            (Approval::Approved, Some(approved)) if approved > date => {
+                return Some(format!("Not approved before {approved}."));
+            }
+            (Approval::Approved, Some(_)) => {}
+        }
+        let offer = self.offer.as_ref().map(|offer| Validity { from: Some(offer.start), until: Some(offer.end) });
+        let windows = [("The document", Some(self.validity)), ("Its offer", offer)];
+        windows.into_iter().find_map(|(what, window)| {
+            let Validity { from, until } = window?;
+            let early = from.filter(|from| date < *from).map(|from| format!("{what} is valid from {from} only."));
+            early
+                .or_else(|| until.filter(|until| *until < date).map(|until| format!("{what} was valid until {until}.")))
+        })
     }
 }
 

@@ -2,18 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::ArmName;
-
-/// What the experiment decided for a customer. It never changes afterwards, whatever can be delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Assignment {
-    /// Gets nothing, on purpose.
-    Holdout,
-    /// `control` or one of the campaign's arms.
-    Arm(ArmName),
-}
-
+/// The arms that every campaign can have beside its own.
 pub const CONTROL: &str = "control";
 pub const HOLDOUT: &str = "holdout";
 

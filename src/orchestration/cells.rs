@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use crate::{
     Error,
     agents::{
-        generation::{Brief, Source, Writer},
+        generation::{Brief, Source, Writer, phrases::NEUTRAL},
         retrieval::{Hit, Query, Retrieved, Retriever, library::Library},
         safety::{Gate, HarmScreen},
     },
@@ -95,9 +95,6 @@ pub struct Task {
     pub candidate: usize,
 }
 
-/// The tone of the control message.
-pub const CONTROL_TONE: &str = "neutral";
-
 /// Every variant of the campaign: segment x arm x channel x locale x candidate, then the control message's.
 pub fn tasks(campaign: &Campaign, segments: &[Segment]) -> Vec<Task> {
     let control = ArmName::new(CONTROL).expect("`control` is an arm's name");
@@ -106,7 +103,7 @@ pub fn tasks(campaign: &Campaign, segments: &[Segment]) -> Vec<Task> {
         .flat_map(|segment| {
             campaign.experiment.arms.iter().map(|arm| (Some(segment.name.clone()), arm.name.clone(), arm.tone.as_str()))
         })
-        .chain([(None, control, CONTROL_TONE)]);
+        .chain([(None, control, NEUTRAL)]);
     let mut tasks = Vec::new();
     for (segment, arm, tone) in cells {
         for channel in &campaign.campaign.channels {

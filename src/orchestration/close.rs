@@ -24,7 +24,7 @@ use crate::{
         AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FileEntry, Funnel, ReasonCount, Report, Schema,
         SegmentFacts, Segmentation, Sources, StageCost, StageTime,
     },
-    store::{Blobs, Files, Precondition},
+    store::{Blobs, Files},
 };
 
 /// All that a finished run knows of itself.
@@ -206,7 +206,7 @@ pub async fn write_report(report: &Report, store: &Files) -> Result<(), Error> {
         serde_json::to_vec_pretty(report).map_err(|error| Error::failed("the report cannot be written", error))?;
     for (name, bytes) in [(layout::REPORT_JSON, json), (layout::REPORT_HTML, html.into_bytes())] {
         let path = layout::blob(name);
-        let written = store.put(&path, bytes, Precondition::None).await;
+        let written = store.put(&path, bytes).await;
         written.map_err(|error| Error::failed("the report cannot be written", error))?;
     }
     Ok(())

@@ -17,8 +17,6 @@ pub const DESIGN: &str = "experiment/design.json";
 pub const RESULTS: &str = "experiment/results.json";
 pub const OUTCOMES: &str = "experiment/outcomes.simulated.csv";
 pub const LEDGER: &str = "ledger.json";
-pub const AUDIT_SEGMENTS: &str = "audit/segments";
-pub const AUDIT_ROOT: &str = "audit/root.json";
 pub const REPORT_JSON: &str = "report.json";
 pub const REPORT_HTML: &str = "report.html";
 

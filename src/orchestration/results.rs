@@ -17,7 +17,7 @@ use crate::{
     },
     orchestration::{close, deliveries, finished, layout},
     report::Report,
-    store::{Blobs as _, Files, Precondition},
+    store::{Blobs as _, Files},
 };
 
 /// Joins an outcomes file with a finished campaign's assignment and analyses it.
@@ -49,7 +49,7 @@ pub fn simulate(campaign: &Path, design: &Design) -> Result<Results, Error> {
 pub async fn write(campaign: &Path, results: &Results) -> Result<(), Error> {
     let json =
         serde_json::to_vec_pretty(results).map_err(|error| Error::failed("the results cannot be written", error))?;
-    let written = Files::new(campaign).put(&layout::blob(layout::RESULTS), json, Precondition::None).await;
+    let written = Files::new(campaign).put(&layout::blob(layout::RESULTS), json).await;
     written.map_err(|error| Error::failed("the results cannot be written", error))
 }
 

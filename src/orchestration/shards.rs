@@ -12,7 +12,7 @@ use crate::{
         digest::Digest,
     },
     orchestration::{layout, progress::Running},
-    store::{Blobs, Precondition, table},
+    store::{Blobs, table},
 };
 
 /// The results of `work` in the order of the shards.
@@ -54,10 +54,7 @@ pub async fn put(
     sha256: Digest,
 ) -> Result<Written, Error> {
     let written = Written { path: path.clone(), bytes: bytes.len() as u64, sha256 };
-    store
-        .put(&path, bytes, Precondition::None)
-        .await
-        .map_err(|error| Error::failed("a result cannot be written", error))?;
+    store.put(&path, bytes).await.map_err(|error| Error::failed("a result cannot be written", error))?;
     Ok(written)
 }
 

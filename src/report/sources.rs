@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     agents::retrieval::Retrieved,
     domain::{
-        content::{Approval, Category, Document, Passage, Validity},
+        content::{Category, Document, Passage, Validity},
         digest::Digest,
         id::{DocumentId, PassageId},
         variant::Variant,
@@ -58,7 +58,9 @@ impl Sources {
                 .map(|document| UnusedDocument {
                     id: document.id.clone(),
                     title: document.title.clone(),
-                    reason: why_unused(document, date),
+                    reason: document
+                        .obstacle(date)
+                        .unwrap_or_else(|| "Usable, but no segment's search returned it.".to_owned()),
                 })
                 .collect(),
             retrieved,
@@ -93,60 +95,6 @@ impl SourceDocument {
             source_url: document.source_url.clone(),
             digest: document.digest,
             passages: document.passages.clone(),
-        }
-    }
-}
-
-/// The first condition of [`Document::is_usable_on`] that fails, in words.
-fn why_unused(document: &Document, date: Date) -> String {
-    match (document.approval, document.approved_on) {
-        (Approval::Draft, _) => return "Not approved: a draft.".to_owned(),
-        (Approval::Withdrawn, _) => return "Approval was withdrawn.".to_owned(),
-        (Approval::Approved, None) => return "Approved, but without a date of approval.".to_owned(),
-        (Approval::Approved, Some(approved)) if approved > date => return format!("Not approved before {approved}."),
-        (Approval::Approved, Some(_)) => {}
-    }
-    let offer = document
-        .offer
-        .as_ref()
-        .map(|offer| ("Its offer", Validity { from: Some(offer.start), until: Some(offer.end) }));
-    for (what, validity) in [("The document", document.validity)].into_iter().chain(offer) {
-        if let Some(from) = validity.from.filter(|from| date < *from) {
-            return format!("{what} is valid from {from} only.");
-        }
-        if let Some(until) = validity.until.filter(|until| *until < date) {
-            return format!("{what} was valid until {until}.");
-        }
-    }
-    "Usable, but no segment's search returned it.".to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use jiff::civil::date;
-
-    use super::*;
-    use crate::report::sample;
-
-    #[test]
-    fn every_document_that_may_not_be_used_has_a_reason_and_every_usable_one_is_said_to_be() {
-        let today = date(2026, 3, 10);
-        let usable = sample::documents().remove(0);
-        assert!(usable.is_usable_on(today));
-        assert!(why_unused(&usable, today).starts_with("Usable"));
-
-        let broken: [fn(&mut Document); 5] = [
-            |d| d.approval = Approval::Draft,
-            |d| d.approval = Approval::Withdrawn,
-            |d| d.approved_on = None,
-            |d| d.approved_on = Some(date(2026, 3, 11)),
-            |d| d.validity.until = Some(date(2026, 3, 9)),
-        ];
-        for break_it in broken {
-            let mut document = usable.clone();
-            break_it(&mut document);
-            assert!(!document.is_usable_on(today));
-            assert!(!why_unused(&document, today).starts_with("Usable"), "{document:?}");
         }
     }
 }

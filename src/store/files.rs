@@ -7,11 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{BlobPath, Blobs, Error, Precondition};
+use super::{BlobPath, Blobs, Error};
 
-/// A folder. A file appears under its name only when it is whole: it is written beside it first and then renamed
-/// (or, for [`Precondition::Absent`], linked). A process that dies in between leaves a `.tmp*` file, which
-/// [`Blobs::list`] does not show.
+/// A folder. A file appears under its name only when it is whole: it is written beside it first and then renamed.
+/// A process that dies in between leaves a `.tmp*` file, which [`Blobs::list`] does not show.
 #[derive(Debug, Clone)]
 pub struct Files {
     root: PathBuf,
@@ -32,16 +31,13 @@ impl Files {
         self.root.join(path.as_str())
     }
 
-    fn write(&self, path: &BlobPath, bytes: &[u8], precondition: Precondition) -> io::Result<()> {
+    fn write(&self, path: &BlobPath, bytes: &[u8]) -> io::Result<()> {
         let target = self.file(path);
         let folder = target.parent().expect("a blob's path has at least one segment below the root");
         fs::create_dir_all(folder)?;
         let mut file = new_file_in(folder)?;
         io::Write::write_all(&mut file, bytes)?;
-        match precondition {
-            Precondition::None => file.persist(&target)?,
-            Precondition::Absent => file.persist_noclobber(&target)?,
-        };
+        file.persist(&target)?;
         Ok(())
     }
 }
@@ -52,8 +48,8 @@ impl Blobs for Files {
         fs::read(self.file(path)).map_err(|source| from_io(path, source))
     }
 
-    async fn put(&self, path: &BlobPath, bytes: Vec<u8>, precondition: Precondition) -> Result<(), Error> {
-        self.write(path, &bytes, precondition).map_err(|source| from_io(path, source))
+    async fn put(&self, path: &BlobPath, bytes: Vec<u8>) -> Result<(), Error> {
+        self.write(path, &bytes).map_err(|source| from_io(path, source))
     }
 
     async fn list(&self, folder: Option<&BlobPath>) -> Result<Vec<BlobPath>, Error> {
@@ -105,7 +101,6 @@ fn new_file_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
 fn from_io(path: &BlobPath, source: io::Error) -> Error {
     match source.kind() {
         io::ErrorKind::NotFound => Error::NotFound(path.clone()),
-        io::ErrorKind::AlreadyExists => Error::AlreadyExists(path.clone()),
         _ => Error::Io { path: path.to_string(), source },
     }
 }
@@ -124,11 +119,10 @@ mod tests {
         let (a, b) = (path("x/a.json"), path("x/y/b.json"));
         assert!(matches!(store.get(&a).await, Err(Error::NotFound(_))));
         assert_eq!(store.list(Some(&path("x"))).await.unwrap(), []);
-        store.put(&b, b"1".to_vec(), Precondition::Absent).await.unwrap();
-        store.put(&a, b"2".to_vec(), Precondition::None).await.unwrap();
-        assert!(matches!(store.put(&b, b"3".to_vec(), Precondition::Absent).await, Err(Error::AlreadyExists(_))));
+        store.put(&b, b"1".to_vec()).await.unwrap();
+        store.put(&a, b"2".to_vec()).await.unwrap();
         assert_eq!(store.get(&b).await.unwrap(), b"1");
-        store.put(&b, b"4".to_vec(), Precondition::None).await.unwrap();
+        store.put(&b, b"4".to_vec()).await.unwrap();
         assert_eq!(store.get(&b).await.unwrap(), b"4");
         assert_eq!(store.list(Some(&path("x"))).await.unwrap(), [a.clone(), b.clone()]);
         assert_eq!(store.list(None).await.unwrap(), [a, b]);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use async_trait::async_trait;
 
-use super::{BlobPath, Blobs, Error, Precondition};
+use super::{BlobPath, Blobs, Error};
 
 #[derive(Debug, Default)]
 pub struct Memory(Mutex<BTreeMap<BlobPath, Vec<u8>>>);
@@ -21,12 +21,8 @@ impl Blobs for Memory {
         self.blobs().get(path).cloned().ok_or_else(|| Error::NotFound(path.clone()))
     }
 
-    async fn put(&self, path: &BlobPath, bytes: Vec<u8>, precondition: Precondition) -> Result<(), Error> {
-        let mut blobs = self.blobs();
-        if precondition == Precondition::Absent && blobs.contains_key(path) {
-            return Err(Error::AlreadyExists(path.clone()));
-        }
-        blobs.insert(path.clone(), bytes);
+    async fn put(&self, path: &BlobPath, bytes: Vec<u8>) -> Result<(), Error> {
+        self.blobs().insert(path.clone(), bytes);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use crate::{
     agents::experimentation::point::Points,
     config::Campaign,
     domain::{
-        experiment::{Assignment, CONTROL, HOLDOUT},
+        experiment::{CONTROL, HOLDOUT},
         id::{ArmName, SegmentName},
     },
 };
@@ -30,7 +30,6 @@ use crate::{
 /// A part of the unit interval.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Arm {
-    pub assignment: Assignment,
     /// `holdout`, `control` or the arm's name in the campaign file.
     pub name: ArmName,
     /// Absent for holdout and control.
@@ -77,13 +76,11 @@ fn arms(campaign: &Campaign) -> Vec<Arm> {
     let (holdout, control) = (experiment.holdout.get(), experiment.control.get());
     let mut arms = Vec::new();
     if holdout > 0.0 {
-        arms.push(Arm { assignment: Assignment::Holdout, name: built_in(HOLDOUT), tone: None, share: holdout });
+        arms.push(Arm { name: built_in(HOLDOUT), tone: None, share: holdout });
     }
-    let name = built_in(CONTROL);
-    arms.push(Arm { assignment: Assignment::Arm(name.clone()), name, tone: None, share: control });
+    arms.push(Arm { name: built_in(CONTROL), tone: None, share: control });
     let total: f64 = experiment.arms.iter().map(|arm| arm.weight).sum();
     arms.extend(experiment.arms.iter().map(|arm| Arm {
-        assignment: Assignment::Arm(arm.name.clone()),
         name: arm.name.clone(),
         tone: Some(arm.tone.clone()),
         share: (1.0 - holdout - control) * arm.weight / total,
@@ -119,7 +116,6 @@ mod tests {
         for (arm, (name, share)) in assigner.arms().iter().zip(expected) {
             assert!(arm.name.as_str() == name && (arm.share - share).abs() < 1e-12, "{arm:?}");
         }
-        assert_eq!(assigner.arms()[0].assignment, Assignment::Holdout);
         let none = Assigner::new(&{
             let mut campaign = sample_campaign("");
             campaign.experiment.holdout = crate::domain::share::Share::ZERO;

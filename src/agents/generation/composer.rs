@@ -23,8 +23,6 @@ use crate::{
     },
 };
 
-pub use super::phrases::{NEUTRAL, check_tones, phrase_book};
-
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Composer;
 
@@ -285,7 +283,10 @@ mod tests {
     use super::*;
     use crate::{
         agents::{
-            generation::Source,
+            generation::{
+                Source,
+                phrases::{NEUTRAL, check_tones, phrase_book},
+            },
             retrieval::{Query, Retriever as _, full_text::FullText, library::Library},
         },
         config::campaign::Campaign,

@@ -360,7 +360,7 @@ mod tests {
             locale == &query.locale
                 || query.locale.as_str().strip_prefix(locale.as_str()).is_some_and(|r| r.starts_with('-'))
         };
-        super::super::library::obstacles(document, TODAY).is_empty()
+        document.obstacle(TODAY).is_none()
             && admits(&document.audience)
             && document.offer.as_ref().is_none_or(|offer| admits(&offer.eligible))
             && (document.locales.is_empty() || document.locales.iter().any(speaks))
@@ -400,7 +400,7 @@ mod tests {
                 .flat_map(|document| document.passages.iter().map(|passage| passage.id.to_string()))
                 .collect();
             for document in &documents {
-                let usable = super::super::library::obstacles(document, TODAY).is_empty();
+                let usable = document.obstacle(TODAY).is_none();
                 prop_assert_eq!(usable, document.is_usable_on(TODAY));
             }
             let mut returned = found(documents, &query);

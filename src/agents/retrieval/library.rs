@@ -10,7 +10,7 @@ use jiff::civil::Date;
 
 use super::{json, markdown};
 use crate::domain::{
-    content::{Approval, Document, Passage},
+    content::{Document, Passage},
     digest::Digest,
     id::{DocumentId, PassageId},
     problem::Problem,
@@ -105,48 +105,12 @@ impl Library {
         self.documents.iter().filter(move |document| document.is_usable_on(date))
     }
 
-    /// What may not, and why, in words.
-    pub fn unusable(&self, date: Date) -> impl Iterator<Item = (&Document, Vec<String>)> {
-        self.documents
-            .iter()
-            .map(move |document| (document, obstacles(document, date)))
-            .filter(|(_, obstacles)| !obstacles.is_empty())
-    }
-
     /// Changes when the bytes of any document's file do.
     pub fn digest(&self) -> Digest {
         let lines: String =
             self.documents.iter().map(|document| format!("{} {}\n", document.id, document.digest)).collect();
         Digest::of(lines)
     }
-}
-
-/// Everything that keeps a document from being used on `date`; empty exactly where [`Document::is_usable_on`] holds.
-pub fn obstacles(document: &Document, date: Date) -> Vec<String> {
-    let mut found = Vec::new();
-    match (document.approval, document.approved_on) {
-        (Approval::Draft, _) => found.push("it is a draft".to_owned()),
-        (Approval::Withdrawn, _) => found.push("it was withdrawn".to_owned()),
-        (Approval::Approved, None) => found.push("it does not say when it was approved".to_owned()),
-        (Approval::Approved, Some(approved)) if approved > date => {
-            found.push(format!("its approval is dated {approved}, after {date}"));
-        }
-        (Approval::Approved, Some(_)) => {}
-    }
-    if let Some(from) = document.validity.from.filter(|from| date < *from) {
-        found.push(format!("it is valid from {from}"));
-    }
-    if let Some(until) = document.validity.until.filter(|until| *until < date) {
-        found.push(format!("it was valid until {until}"));
-    }
-    if let Some(offer) = &document.offer {
-        if date < offer.start {
-            found.push(format!("its offer starts on {}", offer.start));
-        } else if offer.end < date {
-            found.push(format!("its offer ended on {}", offer.end));
-        }
-    }
-    found
 }
 
 /// All content is kept in memory.
@@ -306,15 +270,15 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/content");
         let library = Library::load(&folder).unwrap();
         let today = date(2026, 11, 22);
-        let unusable: Vec<_> =
-            library.unusable(today).map(|(document, why)| format!("{}: {}", document.id, why.join("; "))).collect();
+        let with_reason = |document: &Document| Some(format!("{}: {}", document.id, document.obstacle(today)?));
+        let unusable: Vec<_> = library.documents().iter().filter_map(with_reason).collect();
         assert_eq!(
             unusable,
             [
-                "cobalt-mug: it was withdrawn",
-                "harvest-offer: its offer ended on 2026-10-31",
-                "skylark-glaze: it is a draft",
-                "wholesale-draft: it is a draft",
+                "cobalt-mug: Approval was withdrawn.",
+                "harvest-offer: Its offer was valid until 2026-10-31.",
+                "skylark-glaze: Not approved: a draft.",
+                "wholesale-draft: Not approved: a draft.",
             ]
         );
         assert_eq!(library.usable(today).count() + unusable.len(), library.documents().len());
