@@ -54,6 +54,7 @@ pub enum Format {
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    start_tracing();
     let result = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
@@ -71,6 +72,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Logs go to standard error, and only what `CPO_LOG` asks for (e.g. `CPO_LOG=debug`); warnings by default.
+fn start_tracing() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CPO_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 /// Runs an async command to its end on all cores.
