@@ -23,7 +23,9 @@ use crate::Error;
 #[derive(Debug, Parser)]
 #[command(name = "cpo", version, about, max_term_width = 110)]
 #[command(after_help = "Start here:  cpo demo        a whole campaign on made-up data, with a report
-             cpo init DIR    a new campaign folder, every key explained")]
+             cpo init DIR    a new campaign folder, every key explained
+
+CPO_LOG=info writes a log line per stage to standard error (error, warn, info, debug or trace).")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

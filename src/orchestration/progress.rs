@@ -104,12 +104,13 @@ impl Running<'_> {
     }
 
     pub fn finish(self, outcome: impl Into<String>) {
-        let took = self.since.elapsed();
+        let (took, outcome) = (self.since.elapsed(), outcome.into());
+        tracing::info!(stage = self.stage.as_str(), seconds = took.as_secs_f64(), outcome, "stage finished");
         self.progress
             .timings
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .push(Timing { stage: self.stage, seconds: took.as_secs_f64() });
-        (self.progress.watcher)(Event::Finished { stage: self.stage, outcome: outcome.into(), took });
+        (self.progress.watcher)(Event::Finished { stage: self.stage, outcome, took });
     }
 }
