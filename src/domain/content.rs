@@ -87,12 +87,18 @@ pub struct Document {
 }
 
 impl Document {
-    /// Approved, approval not in the future, and valid on `date`; an offer must be running too.
+    /// Approved, approval not in the future, and valid on `date`; an offer must be running too, and have an end.
     pub fn is_usable_on(&self, date: Date) -> bool {
         self.approval == Approval::Approved
             && self.approved_on.is_some_and(|approved| approved <= date)
             && self.validity.contains(date)
             && self.offer.as_ref().is_none_or(|offer| offer.start <= date && date <= offer.end)
+            && !self.is_endless_offer()
+    }
+
+    /// An offer that does not say when it ends might have ended.
+    pub fn is_endless_offer(&self) -> bool {
+        self.category == Category::Offer && self.offer.is_none() && self.validity.until.is_none()
     }
 
     /// Whether it may speak to the customers of a segment (`None`: everybody), who all must be eligible for its offer.

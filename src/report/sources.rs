@@ -6,9 +6,9 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    agents::retrieval::Retrieved,
+    agents::retrieval::{Retrieved, library::obstacles},
     domain::{
-        content::{Approval, Category, Document, Passage, Validity},
+        content::{Category, Document, Passage, Validity},
         digest::Digest,
         id::{DocumentId, PassageId},
         variant::Variant,
@@ -58,7 +58,7 @@ impl Sources {
                 .map(|document| UnusedDocument {
                     id: document.id.clone(),
                     title: document.title.clone(),
-                    reason: why_unused(document, date),
+                    reason: why_unused(document, date, &retrieved),
                 })
                 .collect(),
             retrieved,
@@ -97,26 +97,20 @@ impl SourceDocument {
     }
 }
 
-/// The first condition of [`Document::is_usable_on`] that fails, in words.
-fn why_unused(document: &Document, date: Date) -> String {
-    match (document.approval, document.approved_on) {
-        (Approval::Draft, _) => return "Not approved: a draft.".to_owned(),
-        (Approval::Withdrawn, _) => return "Approval was withdrawn.".to_owned(),
-        (Approval::Approved, None) => return "Approved, but without a date of approval.".to_owned(),
-        (Approval::Approved, Some(approved)) if approved > date => return format!("Not approved before {approved}."),
-        (Approval::Approved, Some(_)) => {}
+/// What keeps the document from being used at all, else from what was asked for, in words.
+fn why_unused(document: &Document, date: Date, retrieved: &[Retrieved]) -> String {
+    let obstacles = obstacles(document, date);
+    if !obstacles.is_empty() {
+        return format!("Not usable: {}.", obstacles.join("; "));
     }
-    let offer = document
-        .offer
-        .as_ref()
-        .map(|offer| ("Its offer", Validity { from: Some(offer.start), until: Some(offer.end) }));
-    for (what, validity) in [("The document", document.validity)].into_iter().chain(offer) {
-        if let Some(from) = validity.from.filter(|from| date < *from) {
-            return format!("{what} is valid from {from} only.");
-        }
-        if let Some(until) = validity.until.filter(|until| *until < date) {
-            return format!("{what} was valid until {until}.");
-        }
+    if !retrieved.iter().any(|answer| document.is_for(answer.segment.as_ref())) {
+        let eligible = document.offer.as_ref().map(|offer| offer.eligible.as_slice()).unwrap_or_default();
+        let names: BTreeSet<&str> = document.audience.iter().chain(eligible).map(String::as_str).collect();
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        return format!("Usable, but it is for no segment of this campaign that has customers: it names {names}.");
+    }
+    if !retrieved.iter().any(|answer| document.is_in(answer.channel, &answer.locale)) {
+        return "Usable, but it is for other channels or locales than the campaign's.".to_owned();
     }
     "Usable, but no segment's search returned it.".to_owned()
 }
@@ -126,27 +120,45 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
-    use crate::report::sample;
+    use crate::{
+        domain::{
+            channel::Channel,
+            content::Approval,
+            id::{Locale, SegmentName},
+        },
+        report::sample,
+    };
 
     #[test]
-    fn every_document_that_may_not_be_used_has_a_reason_and_every_usable_one_is_said_to_be() {
+    fn a_document_that_was_not_used_has_the_reason_that_is_true_of_it() {
         let today = date(2026, 3, 10);
         let usable = sample::documents().remove(0);
-        assert!(usable.is_usable_on(today));
-        assert!(why_unused(&usable, today).starts_with("Usable"));
-
-        let broken: [fn(&mut Document); 5] = [
-            |d| d.approval = Approval::Draft,
-            |d| d.approval = Approval::Withdrawn,
-            |d| d.approved_on = None,
-            |d| d.approved_on = Some(date(2026, 3, 11)),
-            |d| d.validity.until = Some(date(2026, 3, 9)),
+        let answer = Retrieved {
+            segment: Some(SegmentName::new("Regulars").unwrap()),
+            channel: Channel::Email,
+            locale: Locale::new("en").unwrap(),
+            query: String::new(),
+            hits: Vec::new(),
+        };
+        type Change = fn(&mut Document);
+        let changes: [(&str, Change); 9] = [
+            ("Usable, but no segment's search", |d| d.audience = vec!["regulars".to_owned()]),
+            ("Usable, but it is for no segment", |d| d.audience = vec!["Regular".to_owned()]),
+            ("Usable, but it is for other channels", |d| d.channels = vec![Channel::Sms]),
+            ("Usable, but it is for other channels", |d| d.locales = vec![Locale::new("de").unwrap()]),
+            ("Not usable: it is a draft", |d| d.approval = Approval::Draft),
+            ("Not usable: it was withdrawn", |d| d.approval = Approval::Withdrawn),
+            ("Not usable: it does not say when", |d| d.approved_on = None),
+            ("Not usable: its approval is dated", |d| d.approved_on = Some(date(2026, 3, 11))),
+            ("Not usable: it was valid until", |d| d.validity.until = Some(date(2026, 3, 9))),
         ];
-        for break_it in broken {
+        for (reason, change) in changes {
             let mut document = usable.clone();
-            break_it(&mut document);
-            assert!(!document.is_usable_on(today));
-            assert!(!why_unused(&document, today).starts_with("Usable"), "{document:?}");
+            (document.audience, document.channels, document.locales) = (Vec::new(), Vec::new(), Vec::new());
+            change(&mut document);
+            let why = why_unused(&document, today, std::slice::from_ref(&answer));
+            assert!(why.starts_with(reason), "{why}");
+            assert_eq!(document.is_usable_on(today), why.starts_with("Usable"), "{why}");
         }
     }
 }

@@ -521,6 +521,7 @@ mod tests {
     #[test]
     fn offers_and_policies_are_quoted_whole() {
         let mut document = fixture::document("offer", &["The mug is blue. The jug is red."]);
+        document.validity.until = Some(fixture::DATE);
         let (mug, jug) = ("The mug is blue.", "The jug is red.");
         for category in [Category::Offer, Category::Policy] {
             document.category = category;
