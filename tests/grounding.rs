@@ -27,8 +27,8 @@ use cpo::{
 use jiff::civil::Date;
 use serde::{Deserialize, de::DeserializeOwned};
 
-/// Within the window of every offer that is approved.
-const DATE: Date = jiff::civil::date(2026, 10, 15);
+/// Before the end of every offer that is approved.
+const DATE: Date = jiff::civil::date(2026, 1, 15);
 const SUBJECT: &str = "News for you";
 
 #[derive(Deserialize)]

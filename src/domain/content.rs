@@ -87,12 +87,18 @@ pub struct Document {
 }
 
 impl Document {
-    /// Approved, approval not in the future, and valid on `date`; an offer must be running too.
+    /// Approved, approval not in the future, and valid on `date`; an offer must be running too, and have an end.
     pub fn is_usable_on(&self, date: Date) -> bool {
         self.approval == Approval::Approved
             && self.approved_on.is_some_and(|approved| approved <= date)
             && self.validity.contains(date)
             && self.offer.as_ref().is_none_or(|offer| offer.start <= date && date <= offer.end)
+            && !self.is_endless_offer()
+    }
+
+    /// An offer that does not say when it ends might have ended.
+    pub fn is_endless_offer(&self) -> bool {
+        self.category == Category::Offer && self.offer.is_none() && self.validity.until.is_none()
     }
 
     /// Whether it may speak to the customers of a segment (`None`: everybody), who all must be eligible for its offer.
@@ -112,27 +118,6 @@ impl Document {
         let serves = |own: &Locale| own == locale || own.as_str() == language;
         (self.channels.is_empty() || self.channels.contains(&channel))
             && (self.locales.is_empty() || self.locales.iter().any(serves))
-    }
-
-    /// The first condition of [`Document::is_usable_on`] that fails, in words.
-    pub fn obstacle(&self, date: Date) -> Option<String> {
-        match (self.approval, self.approved_on) {
-            (Approval::Draft, _) => return Some("Not approved: a draft.".to_owned()),
-            (Approval::Withdrawn, _) => return Some("Approval was withdrawn.".to_owned()),
-            (Approval::Approved, None) => return Some("Approved, but without a date of approval.".to_owned()),
-            (Approval::Approved, Some(approved)) if approved > date => {
-                return Some(format!("Not approved before {approved}."));
-            }
-            (Approval::Approved, Some(_)) => {}
-        }
-        let offer = self.offer.as_ref().map(|offer| Validity { from: Some(offer.start), until: Some(offer.end) });
-        let windows = [("The document", Some(self.validity)), ("Its offer", offer)];
-        windows.into_iter().find_map(|(what, window)| {
-            let Validity { from, until } = window?;
-            let early = from.filter(|from| date < *from).map(|from| format!("{what} is valid from {from} only."));
-            early
-                .or_else(|| until.filter(|until| *until < date).map(|until| format!("{what} was valid until {until}.")))
-        })
     }
 }
 

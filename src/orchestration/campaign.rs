@@ -193,6 +193,7 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
     if run.plan.attributes.get(CONSENT).is_none() {
         warnings.push(close::legal_basis(&run.plan));
     }
+    warnings.extend(run.plan.library.strangers(run.plan.date, model.segments()));
     warnings.extend(design.warnings.iter().cloned());
     Ok(Summary {
         campaign: run.plan.campaign.campaign.id.to_string(),

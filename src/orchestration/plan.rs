@@ -6,7 +6,7 @@ use jiff::{Zoned, civil::Date};
 
 use crate::{
     Error,
-    agents::{generation, retrieval::library::Library, segmentation},
+    agents::{generation, retrieval::library::Library, safety, segmentation},
     config::Campaign,
     domain::{attribute::Attributes, digest::Digest, problem::Problem},
     ingest::Suppression,
@@ -44,6 +44,7 @@ impl Plan {
         let mut problems = Vec::new();
         let segmentation = keep_problems(&mut problems, segmentation::Plan::new(&campaign.segmentation, &attributes));
         problems.extend(generation::phrases::check_tones(&campaign));
+        problems.extend(safety::check_own_words(&campaign));
         let mut problems = Campaign::locate(problems, campaign_file);
 
         let beside = |path: &str| campaign_file.parent().unwrap_or(Path::new("")).join(path);

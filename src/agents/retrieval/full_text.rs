@@ -226,6 +226,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::agents::retrieval::library::obstacles;
     use crate::domain::{
         channel::Channel,
         content::{Approval, Category, Offer, Passage, Validity},
@@ -360,7 +361,7 @@ mod tests {
             locale == &query.locale
                 || query.locale.as_str().strip_prefix(locale.as_str()).is_some_and(|r| r.starts_with('-'))
         };
-        document.obstacle(TODAY).is_none()
+        obstacles(document, TODAY).is_empty()
             && admits(&document.audience)
             && document.offer.as_ref().is_none_or(|offer| admits(&offer.eligible))
             && (document.locales.is_empty() || document.locales.iter().any(speaks))
@@ -400,7 +401,7 @@ mod tests {
                 .flat_map(|document| document.passages.iter().map(|passage| passage.id.to_string()))
                 .collect();
             for document in &documents {
-                let usable = document.obstacle(TODAY).is_none();
+                let usable = obstacles(document, TODAY).is_empty();
                 prop_assert_eq!(usable, document.is_usable_on(TODAY));
             }
             let mut returned = found(documents, &query);

@@ -1,7 +1,7 @@
 //! The content folder: documents and their passages.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -10,10 +10,11 @@ use jiff::civil::Date;
 
 use super::{json, markdown};
 use crate::domain::{
-    content::{Document, Passage},
+    content::{Approval, Document, Passage},
     digest::Digest,
     id::{DocumentId, PassageId},
     problem::Problem,
+    segment::Segment,
 };
 
 /// All documents of a campaign, usable or not, with their passages by id.
@@ -105,12 +106,60 @@ impl Library {
         self.documents.iter().filter(move |document| document.is_usable_on(date))
     }
 
+    /// What is meant for segments that do not exist, in words: a name may be misspelt, or be another campaign's.
+    pub fn strangers(&self, date: Date, segments: &[Segment]) -> Vec<String> {
+        let is_known = |name: &str| segments.iter().any(|s| s.name.as_str().to_lowercase() == name.to_lowercase());
+        let warning = |document: &Document| {
+            let eligible = document.offer.as_ref().map(|offer| offer.eligible.as_slice()).unwrap_or_default();
+            let named = document.audience.iter().chain(eligible).map(String::as_str);
+            let unknown: BTreeSet<&str> = named.filter(|name| !is_known(name)).collect();
+            let unknown = unknown.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let is_lost = !segments.iter().any(|segment| document.is_for(Some(&segment.name)));
+            let lost = if is_lost { ", so no message can use it" } else { "" };
+            (!unknown.is_empty()).then(|| {
+                format!("Document `{}` is meant for {unknown}: this campaign has no such segment{lost}.", document.id)
+            })
+        };
+        self.usable(date).filter_map(warning).collect()
+    }
+
     /// Changes when the bytes of any document's file do.
     pub fn digest(&self) -> Digest {
         let lines: String =
             self.documents.iter().map(|document| format!("{} {}\n", document.id, document.digest)).collect();
         Digest::of(lines)
     }
+}
+
+/// Everything that keeps a document from being used on `date`; empty exactly where [`Document::is_usable_on`] holds.
+pub fn obstacles(document: &Document, date: Date) -> Vec<String> {
+    let mut found = Vec::new();
+    match (document.approval, document.approved_on) {
+        (Approval::Draft, _) => found.push("it is a draft".to_owned()),
+        (Approval::Withdrawn, _) => found.push("it was withdrawn".to_owned()),
+        (Approval::Approved, None) => found.push("it does not say when it was approved".to_owned()),
+        (Approval::Approved, Some(approved)) if approved > date => {
+            found.push(format!("its approval is dated {approved}, after {date}"));
+        }
+        (Approval::Approved, Some(_)) => {}
+    }
+    if let Some(from) = document.validity.from.filter(|from| date < *from) {
+        found.push(format!("it is valid from {from}"));
+    }
+    if let Some(until) = document.validity.until.filter(|until| *until < date) {
+        found.push(format!("it was valid until {until}"));
+    }
+    if let Some(offer) = &document.offer {
+        if date < offer.start {
+            found.push(format!("its offer starts on {}", offer.start));
+        } else if offer.end < date {
+            found.push(format!("its offer ended on {}", offer.end));
+        }
+    }
+    if document.is_endless_offer() {
+        found.push("it is an offer that does not state its end: state `offer` or `valid_until`".to_owned());
+    }
+    found
 }
 
 /// All content is kept in memory.
@@ -270,17 +319,62 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/content");
         let library = Library::load(&folder).unwrap();
         let today = date(2026, 11, 22);
-        let with_reason = |document: &Document| Some(format!("{}: {}", document.id, document.obstacle(today)?));
-        let unusable: Vec<_> = library.documents().iter().filter_map(with_reason).collect();
+        let unusable: Vec<_> = library
+            .documents()
+            .iter()
+            .map(|document| (document, obstacles(document, today)))
+            .filter(|(_, why)| !why.is_empty())
+            .map(|(document, why)| format!("{}: {}", document.id, why.join("; ")))
+            .collect();
         assert_eq!(
             unusable,
             [
-                "cobalt-mug: Approval was withdrawn.",
-                "harvest-offer: Its offer was valid until 2026-10-31.",
-                "skylark-glaze: Not approved: a draft.",
-                "wholesale-draft: Not approved: a draft.",
+                "cobalt-mug: it was withdrawn",
+                "harvest-offer: its offer ended on 2026-10-31",
+                "skylark-glaze: it is a draft",
+                "wholesale-draft: it is a draft",
             ]
         );
         assert_eq!(library.usable(today).count() + unusable.len(), library.documents().len());
+    }
+    #[test]
+    fn an_offer_without_an_end_is_not_usable() {
+        let text =
+            |header: &str| format!("---\nstatus: approved\napproved_on: 2026-01-01\n{header}---\nAll is free.\n");
+        for (header, usable) in [
+            ("category: offer\n", 0),
+            ("category: offer\nvalid_until: 2026-12-31\n", 1),
+            ("category: offer\noffer: {amount: free, start: 2026-01-01, end: 2026-12-31}\n", 1),
+            ("category: product\n", 1),
+        ] {
+            let folder = folder(&[("a.md", &text(header))]);
+            let library = Library::load(folder.path()).unwrap();
+            let today = date(2026, 11, 22);
+            assert_eq!(library.usable(today).count(), usable, "{header}");
+            assert_eq!(obstacles(&library.documents()[0], today).is_empty(), usable == 1, "{header}");
+        }
+    }
+    #[test]
+    fn a_document_for_an_unknown_segment_is_told() {
+        let text = |header: &str| format!("---\nstatus: approved\napproved_on: 2026-01-01\n{header}---\nText.\n");
+        let offer = "offer: {amount: free, start: 2026-01-01, end: 2026-12-31, eligible: [Silver]}\n";
+        let folder = folder(&[
+            ("a.md", &text("audience: [gold]\n")),
+            ("b.md", &text("audience: [Gold, Glod]\n")),
+            ("c.md", &text("audience: Glod\n")),
+            ("d.md", &text(offer)),
+            ("e.md", &text("audience: all\n")),
+        ]);
+        let library = Library::load(folder.path()).unwrap();
+        let name = crate::domain::id::SegmentName::new("Gold").unwrap();
+        let segments = [Segment { name, description: String::new(), keywords: Vec::new() }];
+        assert_eq!(
+            library.strangers(date(2026, 11, 22), &segments),
+            [
+                "Document `b` is meant for `Glod`: this campaign has no such segment.",
+                "Document `c` is meant for `Glod`: this campaign has no such segment, so no message can use it.",
+                "Document `d` is meant for `Silver`: this campaign has no such segment, so no message can use it.",
+            ]
+        );
     }
 }

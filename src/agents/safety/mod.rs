@@ -15,10 +15,12 @@ mod fixture;
 mod folded;
 mod gate;
 mod lexicon;
+mod own_words;
 mod slot_screen;
 
 pub use gate::Gate;
 pub use lexicon::Lexicon;
+pub use own_words::check_own_words;
 pub use slot_screen::{Refusal, SlotScreen};
 
 /// The most characters that a slot's value may have.

@@ -94,7 +94,7 @@ static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?x)\b(?: per\ ?cent | off | discounts? | vouchers? | coupons? | prizes? | refunds? | dollars? | euros? | bitcoins?
         | passwords? | invoices? | accounts? | unsubscribe
-        | you\ (?:are|were|have|had|won|win|get|owe|can|may|must|will|need|should) | (?:your|our|free)\ \w+
+        | you\ (?:are|were|have|had|won|win|get|owe|can|may|must|will|need|should) | your\ (?:order|parcel|package|payment|card|bank|subscription) | free\ \w+
         | we\ (?:are|have|will|know|need|owe) | \w+\ (?:is|are|was|were|has|have)\ \w+
         | (?:call|visit|pay|claim|buy|order|get|click|log)\ (?:now|today|here|us|me|at|the|for|in|it) )\b",
     )

@@ -67,6 +67,9 @@ pub fn check(draft: &Draft, sources: &Sources<'_>) -> Vec<Finding> {
             let surroundings = Surroundings {
                 continues: place_at(before).is_some_and(|before| before.is_followed_by(place)),
                 is_continued: place_at(after).is_some_and(|after| place.is_followed_by(after)),
+                leaves_untold: place.later_restrictions().any(|passage| {
+                    !body.iter().any(|told| told.document.id == place.document.id && told.passage == passage)
+                }),
                 is_in_body: field == Field::Subject && body.iter().any(|other| other.says_all_of(place)),
             };
             if let Some(why) = place.misleads(&surroundings, sources.notation) {
@@ -83,6 +86,8 @@ struct Surroundings {
     continues: bool,
     /// Likewise after.
     is_continued: bool,
+    /// The body does not say what the same offer or policy takes back further on.
+    leaves_untold: bool,
     /// The claim is a subject, and the body says its whole sentence.
     is_in_body: bool,
 }
@@ -262,7 +267,7 @@ impl Place<'_> {
 
     /// Why the claim, true to the letter, may not say what its source says: because of what stands around it there.
     fn misleads(&self, surroundings: &Surroundings, notation: Notation) -> Option<&'static str> {
-        let Surroundings { continues, is_continued, is_in_body } = *surroundings;
+        let Surroundings { continues, is_continued, leaves_untold, is_in_body } = *surroundings;
         let words = |index: usize| plain(&self.text[self.clauses[index].bytes.clone()]);
         let (first, last) = (self.is.start, self.is.end - 1);
         let is_part = self.is != (0..self.clauses.len()) || self.left_out.is_some();
@@ -271,6 +276,9 @@ impl Place<'_> {
             return is_part.then_some("only whole passages can be judged in this language");
         }
         let in_same_sentence = |index: usize, edge: usize| self.clauses[index].sentence == self.clauses[edge].sentence;
+        if leaves_untold {
+            return Some("the document takes something back in another passage, which the body does not tell");
+        }
         if let Some(LeftOut { before, after }) = &self.left_out {
             // There it is judged with all that stands around it.
             if is_in_body {
@@ -322,6 +330,15 @@ impl Place<'_> {
             return Some("the next sentence of the source narrows the claim down");
         }
         None
+    }
+
+    /// The passages after this one in which an offer or a policy takes back something that it said before.
+    fn later_restrictions(&self) -> impl Iterator<Item = usize> {
+        let states_conditions = matches!(self.document.category, Category::Offer | Category::Policy);
+        let passages =
+            self.document.passages.iter().enumerate().skip(self.passage + 1).filter(move |_| states_conditions);
+        let takes_back = |text: &str| sentences::bounds(text).into_iter().any(|s| restriction::excludes(&text[s]));
+        passages.filter(move |(_, passage)| takes_back(&plain(&passage.text))).map(|(index, _)| index)
     }
 
     /// The text between the passage's section and the one before it. The document's own title is none: it is above
@@ -521,6 +538,7 @@ mod tests {
     #[test]
     fn offers_and_policies_are_quoted_whole() {
         let mut document = fixture::document("offer", &["The mug is blue. The jug is red."]);
+        document.validity.until = Some(fixture::DATE);
         let (mug, jug) = ("The mug is blue.", "The jug is red.");
         for category in [Category::Offer, Category::Policy] {
             document.category = category;
@@ -528,6 +546,17 @@ mod tests {
             assert_eq!(rules_of(&document, &[(jug, 0, jug)]), [Rule::NotSupported]);
             assert_eq!(rules_of(&document, &[(mug, 0, mug), (jug, 0, jug)]), []);
         }
+    }
+
+    #[test]
+    fn what_an_offer_takes_back_further_on_must_be_told_too() {
+        let (all, mug, end) = ("The shop is 15% off.", "The mug is blue.", "Not valid for the jug.");
+        let mut document = fixture::document("offer", &[all, mug, end]);
+        document.validity.until = Some(fixture::DATE);
+        document.category = Category::Offer;
+        assert_eq!(rules_of(&document, &[(all, 0, all)]), [Rule::NotSupported]);
+        assert_eq!(rules_of(&document, &[(all, 0, all), (mug, 1, mug)]), [Rule::NotSupported, Rule::NotSupported]);
+        assert_eq!(rules_of(&document, &[(all, 0, all), (mug, 1, mug), (end, 2, end)]), []);
     }
 
     #[test]

@@ -26,7 +26,12 @@ pub fn is_fragment(text: &str) -> bool {
 /// Whether the text, a sentence of its own or the rest of one, takes back what was said before it.
 pub fn takes_back(text: &str) -> bool {
     let is_rest = text.chars().next().is_some_and(char::is_lowercase);
-    is_rest || is_fragment(text) || RESTRICTING_OPENING.is_match(text) || EXCLUDING.is_match(text)
+    is_rest || is_fragment(text) || excludes(text)
+}
+
+/// Whether a whole sentence says what something said elsewhere does not hold for.
+pub fn excludes(text: &str) -> bool {
+    RESTRICTING_OPENING.is_match(text) || EXCLUDING.is_match(text)
 }
 
 /// Whether what follows the text in its sentence may hold under some condition only.
