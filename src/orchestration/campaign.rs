@@ -526,6 +526,8 @@ fn same_inputs(plan: &Plan, customers: Option<Digest>, earlier: Option<&Frozen>,
         "campaign file"
     } else if plan.content != earlier.content {
         "content"
+    } else if plan.suppression.sha256() != earlier.suppression {
+        "suppression list"
     } else if customers.is_some_and(|customers| customers != earlier.customers) {
         "customer file"
     } else {
