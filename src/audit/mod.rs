@@ -167,7 +167,12 @@ pub async fn verify(
             covered.insert(entry.path.clone());
             match BlobPath::new(entry.path.as_str()) {
                 Ok(path) => match store.get(&path).await {
-                    Ok(bytes) if Digest::of(&bytes) == entry.sha256 => {}
+                    Ok(bytes) if Digest::of(&bytes) == entry.sha256 => {
+                        // The chain does not cover the size.
+                        if bytes.len() as u64 != entry.bytes {
+                            problems.push(Mismatch::Changed(segment_path.to_string()));
+                        }
+                    }
                     Ok(_) => problems.push(Mismatch::Changed(entry.path.clone())),
                     Err(_) => problems.push(Mismatch::Missing(entry.path.clone())),
                 },
@@ -277,6 +282,14 @@ mod tests {
         let store = closed().await;
         store.put(&path("a/3"), b"z".to_vec()).await.unwrap();
         assert_eq!(complaints(&store).await, ["a/3: stands in the folder, and the audit does not know it"]);
+
+        // The size is in no digest.
+        let store = closed().await;
+        let segment = path("audit/segments/run.json");
+        let json =
+            String::from_utf8(store.get(&segment).await.unwrap()).unwrap().replacen("\"bytes\": 1", "\"bytes\": 7", 1);
+        store.put(&segment, json.into_bytes(), Precondition::None).await.unwrap();
+        assert_eq!(complaints(&store).await, ["audit/segments/run.json: was changed after the campaign was closed"]);
 
         // A forger who rewrites file and segment is caught by the head, one who rewrites that too by the root.
         let store = closed().await;

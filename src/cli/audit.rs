@@ -11,6 +11,9 @@ use crate::{
     store::{Blobs as _, Files},
 };
 
+/// What `sha256sum --check` reads.
+const CHECKSUMS: &str = "SHA256SUMS";
+
 /// Check a campaign's folder against its audit.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "Example:
@@ -46,10 +49,10 @@ pub fn run(command: Command) -> Result<(), Error> {
     }
 }
 
-/// Results come after the close; the report is rendered again with them.
+/// Results come after the close; the report is rendered again with them. It tells its reader to save [`CHECKSUMS`].
 fn written_after_close(path: &str) -> bool {
     path.starts_with("audit/")
-        || [layout::RESULTS, layout::OUTCOMES, layout::REPORT_HTML, layout::REPORT_JSON].contains(&path)
+        || [layout::RESULTS, layout::OUTCOMES, layout::REPORT_HTML, layout::REPORT_JSON, CHECKSUMS].contains(&path)
 }
 
 fn listed(mismatches: &[Mismatch]) -> String {

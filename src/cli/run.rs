@@ -28,7 +28,7 @@ pub struct Args {
     pub content: Option<PathBuf>,
     #[arg(long, value_name = "DIR", default_value = "out")]
     pub out: PathBuf,
-    /// Replace an earlier run of this campaign id that had another campaign file, content or customer file.
+    /// Replace an earlier run of this campaign id that had another campaign file, content, suppression list or customer file.
     #[arg(long)]
     pub replace: bool,
     /// Invent outcomes and analyse them: for demos. Every number they touch is marked as simulated.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub enum AttributeType {
     /// A finite decimal number; stored as `f64`.
     Number,
-    /// A whole number; stored as `f64`, exact to 2^53.
+    /// A whole number below 2^53 in size; stored as `f64`, exactly.
     Integer,
     /// `true/false`, `yes/no`, `y/n`, `1/0`, any case.
     Boolean,

@@ -65,7 +65,7 @@ impl fmt::Display for Reason {
             Self::Separators => f.write_str("not a number: use a point for decimals and no thousands separators"),
             Self::NotFinite => f.write_str("not a finite number"),
             Self::NotWhole => f.write_str("not a whole number"),
-            Self::TooLargeForInteger => f.write_str("a whole number beyond 2^53"),
+            Self::TooLargeForInteger => f.write_str("a whole number of 2^53 or more"),
             Self::Below(min) => write!(f, "below the minimum of {min}"),
             Self::Above(max) => write!(f, "above the maximum of {max}"),
             Self::NotBoolean => f.write_str("not true or false"),

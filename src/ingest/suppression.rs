@@ -1,6 +1,9 @@
 //! The list of customers who may not be contacted.
 
-use std::path::Path;
+use std::{
+    io::{Seek, SeekFrom},
+    path::Path,
+};
 
 use super::{
     csv::{ReadError, Records},
@@ -20,9 +23,12 @@ impl IdPrefix {
     }
 }
 
-/// Sorted; 16 bytes an entry.
 #[derive(Debug, Clone, Default)]
-pub struct Suppression(Vec<IdPrefix>);
+pub struct Suppression {
+    /// Sorted; 16 bytes an entry.
+    entries: Vec<IdPrefix>,
+    sha256: Option<Digest>,
+}
 
 impl Suppression {
     /// One id a line, blank lines and a header `customer_id` skipped; plain, gzip or zstd.
@@ -30,7 +36,10 @@ impl Suppression {
     /// A line with more than one field, or with what cannot be a customer's id, is refused rather than skipped: an
     /// entry that matches nobody would let its customer be contacted.
     pub fn read(path: &Path) -> Result<Self, Problem> {
-        let file = source::open(path, "suppression list")?;
+        let mut file = source::open(path, "suppression list")?;
+        let sha256 = Digest::of_reader(&mut file)
+            .and_then(|sha256| file.seek(SeekFrom::Start(0)).map(|_| sha256))
+            .map_err(|error| source::unreadable(path, "suppression list", error))?;
         let problem = |line, message: &str| {
             let remedy = "write one customer id a line, in UTF-8, and quote an id that contains a comma";
             Problem::new(message, remedy).in_file(path).at_line(line)
@@ -64,19 +73,24 @@ impl Suppression {
         entries.sort_unstable();
         entries.dedup();
         entries.shrink_to_fit();
-        Ok(Self(entries))
+        Ok(Self { entries, sha256: Some(sha256) })
+    }
+
+    /// Of the file's bytes; `None` where the campaign has no list.
+    pub fn sha256(&self) -> Option<Digest> {
+        self.sha256
     }
 
     pub fn contains(&self, id: IdPrefix) -> bool {
-        self.0.binary_search(&id).is_ok()
+        self.entries.binary_search(&id).is_ok()
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
 }
 
@@ -85,7 +99,7 @@ impl FromIterator<&'static str> for Suppression {
     fn from_iter<T: IntoIterator<Item = &'static str>>(ids: T) -> Self {
         let mut entries: Vec<_> = ids.into_iter().map(IdPrefix::of).collect();
         entries.sort_unstable();
-        Self(entries)
+        Self { entries, sha256: None }
     }
 }
 

@@ -22,8 +22,8 @@ use crate::domain::{
 };
 
 pub const MAX_TEXT_CHARS: usize = 1_024;
-/// The largest magnitude below which every whole number is an `f64`.
-const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
+/// 2^53: every whole number below it is an `f64`, and from here on a text can be rounded to another number.
+const FIRST_INEXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
 pub fn data_type(kind: AttributeType) -> DataType {
     match kind {
@@ -219,7 +219,7 @@ fn integer(text: &str) -> Result<f64, Reason> {
     let value = number(text)?;
     if value.fract() != 0.0 {
         Err(Reason::NotWhole)
-    } else if value.abs() > MAX_EXACT_INTEGER {
+    } else if value.abs() >= FIRST_INEXACT_INTEGER {
         Err(Reason::TooLargeForInteger)
     } else {
         Ok(value)
@@ -295,8 +295,8 @@ mod tests {
             assert_eq!(number(infinite), Err(Reason::NotFinite), "{infinite}");
         }
         assert_eq!(integer("3.5"), Err(Reason::NotWhole));
-        assert_eq!(integer("9007199254740992"), Ok(9_007_199_254_740_992.0));
-        assert_eq!(integer("9007199254740994"), Err(Reason::TooLargeForInteger));
+        assert_eq!(integer("-9007199254740991"), Ok(-9_007_199_254_740_991.0));
+        assert_eq!(integer("9007199254740993"), Err(Reason::TooLargeForInteger), "an f64 holds its neighbour");
     }
 
     #[test]

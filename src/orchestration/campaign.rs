@@ -123,6 +123,10 @@ fn as_object<S: Serializer>(counts: &[(String, u64)], serializer: S) -> Result<S
 pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Summary, Error> {
     let since = Instant::now();
     let plan = Plan::read(&inputs.campaign_file, inputs.content.as_deref(), |campaign| {
+        // What replaces the earlier run is judged for its own day: an offer may have ended since.
+        if inputs.replace {
+            return None;
+        }
         let folder = inputs.out.join("campaigns").join(campaign.campaign.id.as_str());
         finished::frozen(&folder).ok()?.campaign.campaign.date
     })?;
@@ -527,6 +531,8 @@ fn same_inputs(plan: &Plan, customers: Option<Digest>, earlier: Option<&Frozen>,
         "campaign file"
     } else if plan.content != earlier.content {
         "content"
+    } else if plan.suppression.sha256() != earlier.suppression {
+        "suppression list"
     } else if customers.is_some_and(|customers| customers != earlier.customers) {
         "customer file"
     } else {

@@ -167,7 +167,7 @@ fn reasons<Reason: std::fmt::Display>(counts: &BTreeMap<Reason, u64>) -> Vec<Rea
 
 fn overlap_in_words(overlap: &RuleOverlap) -> String {
     format!(
-        "{} customers match both `{}` and `{}`: the one that stands first, `{}`, has them.",
+        "{} customers match both `{}` and `{}`; of these two, `{}` stands first.",
         overlap.customers, overlap.winner, overlap.other, overlap.winner
     )
 }

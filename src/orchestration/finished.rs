@@ -17,12 +17,14 @@ pub struct Frozen {
     pub schema: String,
     /// With the date resolved.
     pub campaign: Campaign,
-    /// Of `campaign`.
+    /// SHA-256 of `campaign` as compact JSON, its keys in this order.
     pub digest: Digest,
-    /// Of all documents.
+    /// SHA-256 over a line per document in the order of ids: the id, a blank and the SHA-256 of the file it is in.
     pub content: Digest,
-    /// Of the customer file's bytes.
+    /// SHA-256 of the customer file's bytes.
     pub customers: Digest,
+    /// SHA-256 of the suppression list's bytes, where there is one.
+    pub suppression: Option<Digest>,
     /// The version of this program.
     pub engine: String,
 }
@@ -42,6 +44,7 @@ impl Frozen {
             campaign: plan.campaign.clone(),
             content: plan.content,
             customers,
+            suppression: plan.suppression.sha256(),
             engine: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }

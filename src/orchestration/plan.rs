@@ -31,7 +31,7 @@ impl Plan {
     /// Reads the campaign file, its content and its suppression list, and checks them as a whole.
     ///
     /// `earlier_date`: for a campaign file without a date, the one that an earlier run of it was frozen with. So a
-    /// second run gives the same messages on any day.
+    /// second run that replaces nothing gives the same messages on any day.
     pub fn read(
         campaign_file: &Path,
         content: Option<&Path>,

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
@@ -19,6 +20,8 @@ const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 const MAX_ROW: usize = 1 << 20;
 /// A file with more defects than this is not read further.
 const MAX_PROBLEMS: usize = 20;
+/// Of numbers other than 0: so that sums of squares of any number of rows, and their ratios, stay finite.
+const SIZES: RangeInclusive<f64> = 1e-100..=1e100;
 /// An optional column: rows with a true value were invented, see [`super::simulate`].
 pub const SIMULATED: &str = "simulated";
 
@@ -133,9 +136,14 @@ impl Row<'_> {
 
     pub fn number(&self, column: usize) -> Result<f64, Problem> {
         let number = self.text(column)?.parse().ok().filter(|number: &f64| number.is_finite());
-        number.ok_or_else(|| {
+        let number: f64 = number.ok_or_else(|| {
             self.problem(column, "this is not a number", "write digits with a decimal point, e.g. 1234.5")
-        })
+        })?;
+        if number == 0.0 || SIZES.contains(&number.abs()) {
+            return Ok(number);
+        }
+        let message = "this number is so large or so small that its square cannot be computed with";
+        Err(self.problem(column, message, "correct it, or leave the row out"))
     }
 
     /// Fills `values` with one number per metric.
@@ -268,10 +276,21 @@ mod tests {
 
     #[test]
     fn defects_are_told_with_line_and_column_and_without_the_value() {
-        let problems = read(b"visit,spend\n1,5\n2,5\n1,secret\n1\n,3\n0,inf\n").unwrap_err();
+        let problems = read(b"visit,spend\n1,5\n2,5\n1,secret\n1\n,3\n0,inf\n0,1e200\n0,-1e-200\n").unwrap_err();
         let places: Vec<_> = problems.iter().map(|p| (p.line, p.field.as_deref())).collect();
         let (visit, spend) = (Some("visit"), Some("spend"));
-        assert_eq!(places, [(Some(3), visit), (Some(4), spend), (Some(5), None), (Some(6), visit), (Some(7), spend)]);
+        assert_eq!(
+            places,
+            [
+                (Some(3), visit),
+                (Some(4), spend),
+                (Some(5), None),
+                (Some(6), visit),
+                (Some(7), spend),
+                (Some(8), spend),
+                (Some(9), spend)
+            ]
+        );
         assert!(problems.iter().all(|problem| problem.file.is_some() && !problem.to_string().contains("secret")));
     }
 

@@ -357,6 +357,20 @@ mod tests {
     }
 
     #[test]
+    fn a_mean_that_no_number_can_hold_is_left_out() {
+        let attributes = attributes("age: number, spend: number");
+        let rules = "method = 'rules'\n[[rules]]\nname = 'Everyone'";
+        let model = fit(Plan::new(&segmentation(rules), &attributes).unwrap(), &[]);
+        let two = |value: f64| numbers([Some(value), Some(value)]);
+        let customers = shard(&ids(2), [("age", two(40.0)), ("spend", two(1e308))]);
+        let mut tally = Tally::default();
+        tally.add(&model, &customers, &model.label(&customers));
+        let json = serde_json::to_string(&tally.profiles(&model)).unwrap();
+        let profiles: Vec<crate::domain::segment::SegmentProfile> = serde_json::from_str(&json).unwrap();
+        assert_eq!(profiles[0].traits.iter().map(|t| t.attribute.as_str()).collect::<Vec<_>>(), ["age"]);
+    }
+
+    #[test]
     fn a_tally_knows_means_and_overlaps() {
         let attributes = attributes("age: number");
         let rules = "method = 'rules'\n[[rules]]\nname = 'Adults'\nwhen = 'age >= 18'\n[[rules]]\nname = 'Seniors'\nwhen = 'age > 65 || age < 5'\n[[rules]]\nname = 'Rest'";

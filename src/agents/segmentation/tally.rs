@@ -122,7 +122,8 @@ impl Sum {
         self.known += other.known;
     }
 
+    /// `None` also where the sum is beyond an `f64`: JSON has no infinity, and what cannot be written cannot be read.
     fn mean(self) -> Option<f64> {
-        (self.known > 0).then(|| self.total / self.known as f64)
+        (self.known > 0).then(|| self.total / self.known as f64).filter(|mean| mean.is_finite())
     }
 }
