@@ -123,14 +123,14 @@ fn json(results: &Results) -> Result<String, Error> {
 fn share(text: &str) -> Result<(String, f64), String> {
     let (arm, share) = text.rsplit_once('=').ok_or("write ARM=SHARE, e.g. control=0.5")?;
     match share.parse() {
-        Ok(share) if f64::is_finite(share) && share > 0.0 => Ok((arm.to_owned(), share)),
-        _ => Err("a share is a number above 0".to_owned()),
+        Ok(share) if (1e-6..=1e6).contains(&share) => Ok((arm.to_owned(), share)),
+        _ => Err("a share is a number from 0.000001 to 1000000".to_owned()),
     }
 }
 
 fn alpha(text: &str) -> Result<f64, String> {
-    let alpha = text.parse().ok().filter(|alpha| *alpha > 0.0 && *alpha < 1.0);
-    alpha.ok_or_else(|| "alpha lies between 0 and 1, e.g. 0.05".to_owned())
+    let alpha = text.parse().ok().filter(|alpha| (1e-9..1.0).contains(alpha));
+    alpha.ok_or_else(|| "alpha lies between 0 and 1 (not below 1e-9), e.g. 0.05".to_owned())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use include_dir::{Dir, include_dir};
 use crate::{
     Error,
     cli::{Format, run},
+    domain::problem::Problem,
 };
 
 static SAMPLES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/samples");
@@ -26,9 +27,10 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<(), Error> {
     let samples = args.out.join("samples");
-    fs::create_dir_all(&samples)
-        .and_then(|()| SAMPLES.extract(&samples))
-        .map_err(|error| Error::failed(format!("the samples cannot be written to {}", samples.display()), error))?;
+    fs::create_dir_all(&samples).and_then(|()| SAMPLES.extract(&samples)).map_err(|error| {
+        let remedy = "name a folder that you may write to with --out";
+        Problem::new(format!("the samples cannot be written: {error}"), remedy).in_file(&samples)
+    })?;
     run::run(run::Args {
         campaign: samples.join("campaign.toml"),
         customers: samples.join("customers.csv"),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -86,9 +87,21 @@ fn write_file(args: &Args, variants: &BTreeMap<String, Variant>, file: &Path) ->
                 .in_file(file),
         )
     };
-    let whole = tempfile::NamedTempFile::new_in(folder).map_err(refused)?;
-    let written = write_all(args, variants, BufWriter::new(whole.reopen().map_err(refused)?))?;
-    whole.persist(file).map_err(|error| refused(error.error))?;
+    let written = match fs::metadata(file) {
+        Ok(metadata) if metadata.is_dir() => return Err(refused(io::ErrorKind::IsADirectory.into())),
+        // A pipe or a device is written to; a file would be put in its place.
+        Ok(metadata) if !metadata.is_file() => {
+            let stream = fs::File::options().write(true).open(file).map_err(refused)?;
+            write_all(args, variants, BufWriter::new(stream))?
+        }
+        _ if !folder.is_dir() => return Err(refused(io::ErrorKind::NotFound.into())),
+        _ => {
+            let whole = tempfile::NamedTempFile::new_in(folder).map_err(refused)?;
+            let written = write_all(args, variants, BufWriter::new(whole.reopen().map_err(refused)?))?;
+            whole.persist(file).map_err(|error| refused(error.error))?;
+            written
+        }
+    };
     eprintln_line(&format!("{} messages written to {}", crate::cli::thousands(written), file.display()));
     Ok(())
 }

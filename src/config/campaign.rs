@@ -679,6 +679,18 @@ impl Campaign {
                     .at_field(&field),
                 );
             }
+            // It stands in messages as it is; a value from a customer file would not get past the screen either.
+            if slot.fallback.chars().count() > MAX_FALLBACK_CHARS
+                || slot.fallback.contains(|c: char| c.is_control() || "{}".contains(c))
+            {
+                problems.push(
+                    Problem::new(
+                        "the slot's fallback is longer than 40 characters, or has braces or line ends",
+                        "write a word or two, e.g. fallback = \"there\"",
+                    )
+                    .at_field(&field),
+                );
+            }
             // A slot whose attribute is not mapped always shows its fallback: legitimate, as files differ in what
             // they hold.
             if attributes.get(&slot.attribute).is_some_and(|a| a.kind != AttributeType::Text) {
@@ -767,23 +779,27 @@ impl Campaign {
                 );
             }
         }
-        if experiment.baseline.is_some_and(|baseline| baseline.get() <= 0.0 || baseline.get() >= 1.0) {
+        if experiment.baseline.is_some_and(|baseline| !(MIN_ERROR..=1.0 - MIN_ERROR).contains(&baseline.get())) {
             problems.push(
                 Problem::new("the baseline rate must lie between 0 and 1", "for example baseline = 0.03")
                     .at_field("experiment.baseline"),
             );
         }
-        if !(experiment.mde_relative.is_finite() && experiment.mde_relative > 0.0) {
+        if !LIFTS.contains(&experiment.mde_relative) {
             problems.push(
-                Problem::new("mde_relative must be a positive number", "0.10 asks for a lift of 10 %")
+                Problem::new("mde_relative must be a number from 0.0001 to 1000", "0.10 asks for a lift of 10 %")
                     .at_field("experiment.mde_relative"),
             );
         }
     }
 }
 
+/// As long as a value in its place may be.
+const MAX_FALLBACK_CHARS: usize = 40;
 /// Beyond it an arm would get nobody, or everybody.
 const WEIGHTS: RangeInclusive<f64> = 1e-6..=1e6;
+/// Smaller ones no experiment can find, greater ones no message has.
+const LIFTS: RangeInclusive<f64> = 1e-4..=1e3;
 /// No experiment has the customers that a smaller chance of error would take, and quantiles lose their digits there.
 const MIN_ERROR: f64 = 1e-9;
 
@@ -903,12 +919,23 @@ tone = "friendly"
     }
 
     #[test]
+    fn a_fallback_that_would_stand_unresolved_in_a_message_is_refused() {
+        for fallback in ["{{first_name}}", "a\\nb", &"x".repeat(41), " "] {
+            let source = MINIMAL.replace("fallback = \"there\"", &format!("fallback = \"{fallback}\""));
+            let found = problems(&source);
+            assert_eq!(found[0].field.as_deref(), Some("generation.slots.first_name"), "{fallback}");
+        }
+    }
+
+    #[test]
     fn a_number_that_no_calculation_can_bear_is_refused() {
         for (from, to, field) in [
             ("control = 0.25", "control = 0.25\nalpha = 5e-324", "experiment.alpha"),
             ("control = 0.25", "control = 0.25\npower = 0.9999999999999999", "experiment.power"),
             ("tone = \"friendly\"", "tone = \"friendly\"\nweight = 1e308", "experiment.arms[0].weight"),
             ("tone = \"friendly\"", "tone = \"friendly\"\nweight = 1e-320", "experiment.arms[0].weight"),
+            ("control = 0.25", "control = 0.25\nmde_relative = 1e-300", "experiment.mde_relative"),
+            ("control = 0.25", "control = 0.25\nbaseline = 1e-300", "experiment.baseline"),
             ("min = 0 }", "min = nan }", "customers.columns.points"),
         ] {
             let found = problems(&MINIMAL.replace(from, to));

@@ -4,6 +4,7 @@
 //! leaves what an earlier run made (see [`workspace`](super::workspace)).
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, BufReader, BufWriter},
     path::{Path, PathBuf},
@@ -198,10 +199,12 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
         warnings.push(close::legal_basis(&run.plan));
     }
     warnings.extend(run.plan.library.strangers(run.plan.date, model.segments()));
+    let counts = customer_counts(&ingested, &deliveries);
+    warnings.extend(held(counts.held, &variants));
     warnings.extend(design.warnings.iter().cloned());
     Ok(Summary {
         campaign: run.plan.campaign.campaign.id.to_string(),
-        customers: customer_counts(&ingested, &deliveries),
+        customers: counts,
         segments: profiles.iter().map(|profile| (profile.name.to_string(), profile.customers)).collect(),
         variants: VariantCounts::of(&variants),
         arms: arm_counts(&design, &deliveries),
@@ -511,6 +514,24 @@ impl Run<'_> {
             digest: written.sha256,
         });
     }
+}
+
+/// That customers get nothing, and the reason that most variants share.
+fn held(customers: u64, variants: &[Variant]) -> Option<String> {
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for variant in variants.iter().filter(|variant| variant.verdict.decision == Decision::Blocked) {
+        let blocking = variant.verdict.findings.iter().filter(|finding| finding.blocks);
+        for why in blocking.map(|finding| finding.why.as_str()).collect::<BTreeSet<_>>() {
+            *reasons.entry(why).or_default() += 1;
+        }
+    }
+    let reason = match reasons.into_iter().max_by_key(|(_, count)| *count) {
+        Some((why, count)) => format!("most often (in {count} variants) because: {why}"),
+        None => "they wait for a person's review".to_owned(),
+    };
+    (customers > 0).then(|| {
+        format!("{customers} customers are held, as no message for them is approved: {reason}. See the report.")
+    })
 }
 
 fn nobody_left(ingested: &Ingested, customers: &Path) -> Problem {

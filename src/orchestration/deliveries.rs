@@ -1,10 +1,21 @@
 //! Reading the deliveries of a finished campaign.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    Error, agents::experimentation::deliveries::Table, domain::problem::Problem, orchestration::layout, store::table,
+    Error,
+    agents::experimentation::deliveries::Table,
+    domain::{customer::ShardId, problem::Problem},
+    orchestration::layout,
+    store::table,
 };
+
+fn shard(campaign: &Path, id: u32) -> PathBuf {
+    campaign.join(layout::table(layout::DELIVERIES, ShardId(id)).as_str())
+}
 
 /// Calls `work` with the deliveries of each shard of a finished campaign's folder, in order, one in memory at a time.
 pub fn for_each(campaign: &Path, mut work: impl FnMut(&Table) -> Result<(), Error>) -> Result<(), Error> {
@@ -24,6 +35,14 @@ pub fn for_each(campaign: &Path, mut work: impl FnMut(&Table) -> Result<(), Erro
         }
     }
     files.sort();
+    let incomplete = files.is_empty() || (0..).zip(&files).any(|(id, file)| *file != shard(campaign, id));
+    if incomplete {
+        let problem = Problem::new(
+            "some of the campaign's deliveries are missing",
+            "run the campaign again, or restore the folder; `cpo audit verify` lists what is missing",
+        );
+        return Err(problem.in_file(folder).into());
+    }
     for file in files {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
             Error::failed(format!("{} cannot be read", file.display()), error)

@@ -232,3 +232,90 @@ fn another_campaign_file_under_the_same_id() {
     assert_eq!(fs::read(folder.results("variants.json")).unwrap(), before);
     assert!(folder.run(&["--replace"]).status.success());
 }
+
+#[test]
+fn a_date_as_toml_writes_it() {
+    let folder = Folder::new();
+    folder.edit("campaign.toml", "# date = \"2026-11-22\"", "date = 2026-11-22");
+    assert!(folder.run(&[]).status.success());
+}
+
+#[test]
+fn a_campaign_file_without_an_end_or_not_in_utf_8() {
+    let folder = Folder::new();
+    #[cfg(unix)]
+    {
+        let output = folder.cpo(&["run", "/dev/zero", "--customers", "customers.csv"]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    }
+    let text = folder.read("campaign.toml").replace("Autumn", "Fr\u{fc}hling");
+    folder.write("campaign.toml", text.chars().map(|c| c as u8).collect::<Vec<_>>());
+    refused(&folder, "customers.csv", &[&line_of("name = \"Autumn"), "UTF-8"]);
+}
+
+#[test]
+fn a_first_customer_in_the_place_of_the_header() {
+    let folder = Folder::new();
+    let text = folder.read("customers.csv");
+    let (_, rows) = text.split_once('\n').unwrap();
+    folder.write("bad.csv", rows);
+    refused(&folder, "bad.csv", &["bad.csv:1", "none of the mapped columns", "header"]);
+    let message = stderr(&folder.run_customers("bad.csv", &[]));
+    assert!(rows.lines().next().unwrap().split(',').all(|value| !message.contains(&format!("`{value}`"))), "{message}");
+}
+
+#[test]
+fn outcomes_without_a_header_or_of_other_customers() {
+    let folder = Folder::new();
+    assert!(folder.run(&[]).status.success());
+    for (outcomes, said) in
+        [("C-003,1\nC-004,0\n", "header"), ("customer_id,conversion\nX-003,1\n", "none of the customers")]
+    {
+        folder.write("outcomes.csv", outcomes);
+        let campaign = folder.results("");
+        let output =
+            folder.cpo(&["analyze", "--outcomes", "outcomes.csv", "--campaign", &campaign.display().to_string()]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(said) && !stderr(&output).contains("-003"), "{}", stderr(&output));
+        assert!(!folder.results("experiment/results.json").exists());
+    }
+}
+
+#[test]
+fn deliveries_that_are_missing_are_not_taken_for_none() {
+    let folder = Folder::new();
+    assert!(folder.run(&[]).status.success());
+    fs::remove_file(folder.results("deliveries/00000.parquet")).unwrap();
+    let output = folder.cpo(&["export", "--campaign", &folder.results("").display().to_string()]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("missing"), "{}", stderr(&output));
+}
+
+/// A link to it: if the program put a file in its place, that would be the link's.
+#[cfg(unix)]
+#[test]
+fn an_export_to_a_device_leaves_the_device() {
+    let folder = Folder::new();
+    assert!(folder.run(&[]).status.success());
+    std::os::unix::fs::symlink("/dev/stdout", folder.path("link")).unwrap();
+    let output = folder.cpo(&["export", "--campaign", &folder.results("").display().to_string(), "--output", "link"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(output.stdout.starts_with(b"customer_id,"), "nothing came through");
+    assert!(folder.path("link").is_symlink());
+}
+
+#[test]
+fn customers_who_get_nothing_are_said_to_and_why() {
+    let folder = Folder::new();
+    folder.edit("campaign.toml", "hate = 2", "hate = 0");
+    let output = folder.run(&["--format", "json"]);
+    let summary = crate::support::json(&output);
+    assert_eq!(summary["customers"]["assigned"], 0);
+    let warning = summary["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("28 customers are held") && warning.contains("hate"), "{warning}");
+
+    folder.edit("campaign.toml", "hate = 0", "hate = 2");
+    folder.edit("campaign.toml", "\"when_flagged\"", "\"always\"");
+    let summary = crate::support::json(&folder.run(&["--format", "json", "--replace"]));
+    assert!(summary["warnings"][0].as_str().unwrap().contains("review"), "{summary}");
+}

@@ -76,9 +76,18 @@ pub fn analyze_campaign(
     design: &Design,
     deliveries: impl FnOnce(&mut dyn FnMut(&Assigned<'_>) -> Result<(), Error>) -> Result<(), Error>,
 ) -> Result<Results, Error> {
-    let outcomes = CustomerOutcomes::read(outcomes, metrics)?;
+    let file = outcomes;
+    let outcomes = CustomerOutcomes::read(file, metrics)?;
     let mut join = Join::new(&outcomes);
     deliveries(&mut |assigned| Ok(join.add(assigned)?))?;
+    if !join.matched.contains(&true) {
+        // Everybody would count as having done nothing.
+        let problem = Problem::new(
+            "none of the customers in it belongs to this campaign",
+            "name the campaign's own outcomes, with ids as in its customer file",
+        );
+        return Err(problem.in_file(file).at_field(CUSTOMER_ID).into());
+    }
     Ok(join.results(design, metrics)?)
 }
 

@@ -66,6 +66,11 @@ impl OutcomeFile {
             (Some(_), Some(_)) => {
                 Err(at(Problem::new("two columns have this name", "rename one of them in the header")))
             }
+            // Numbers name no columns: this is somebody's row, and not to be quoted.
+            (None, _) if self.header.iter().any(|name| name.parse::<f64>().is_ok()) => Err(at(Problem::new(
+                "there is no such column: the first line looks like a row, not a header",
+                "put a line with the columns' names before the first row",
+            ))),
             (None, _) => {
                 let names: Vec<_> = self.header.iter().take(20).map(|name| format!("`{name}`")).collect();
                 Err(at(Problem::new("there is no such column", format!("choose one of {}", names.join(", ")))))
