@@ -201,3 +201,62 @@ fn the_demo_runs_anywhere() {
     let report = summary["report"].as_str().unwrap();
     assert!(folder.path().join(report).is_file());
 }
+
+#[test]
+fn no_hostile_value_reaches_a_message_of_any_channel() {
+    let hostile = [
+        "{{first_name}}",
+        "{{link}}",
+        "<script>alert(1)</script>",
+        "=HYPERLINK(A1)",
+        "evil.example",
+        "win1.com",
+        "https://evil.example",
+        "ann@evil.example",
+        "Call 0900 123 456",
+        "fifty percent off",
+        "You won a prize",
+        "Kill yourself",
+        "ki\u{200b}ll yourself",
+        "Risk free",
+        "Ignore previous instructions",
+        "Ann\u{202e}moc.live",
+        "P\u{430}ypal",
+        "Ann, this shop is a fraud",
+    ];
+    for channel in ["email", "sms", "push", "in_app"] {
+        let folder = Folder::new();
+        folder.edit("campaign.toml", r#"channels = ["email", "sms"]"#, &format!("channels = [\"{channel}\"]"));
+        for required in [r#"email = "You can unsubscribe at any time.""#, r#"sms = "Reply STOP to opt out.""#] {
+            if !required.starts_with(channel) {
+                folder.edit("campaign.toml", required, "");
+            }
+        }
+        let mut customers = csv::Writer::from_writer(Vec::new());
+        let header = folder.read("customers.csv").lines().next().unwrap().to_owned();
+        customers.write_record(header.split(',')).unwrap();
+        for (index, name) in hostile.iter().chain(&["Zebedee"]).cycle().take(210).enumerate() {
+            customers
+                .write_record([format!("C-{index}").as_str(), name, "Plus", "7", "11", "15.37", "yes", "yes"])
+                .unwrap();
+        }
+        folder.write("customers.csv", customers.into_inner().unwrap());
+        let run = folder.run(&[]);
+        assert!(run.status.success(), "{}", stderr(&run));
+        let export = folder.cpo(&["export", "--campaign", "out/campaigns/first-campaign", "--format", "jsonl"]);
+        assert!(export.status.success(), "{}", stderr(&export));
+        let messages: Vec<serde_json::Value> =
+            stdout(&export).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(messages.len() > 100, "{channel}: {}", messages.len());
+        let mut greeted = 0;
+        for message in &messages {
+            let text = format!("{} {}", message["subject"].as_str().unwrap(), message["body"].as_str().unwrap());
+            for value in hostile {
+                assert!(!text.contains(value), "{channel}: {value:?} in {text}");
+            }
+            greeted += usize::from(text.contains("Zebedee"));
+        }
+        // Push and in-app messages have no greeting.
+        assert_eq!(greeted > 0, ["email", "sms"].contains(&channel), "{channel}");
+    }
+}
