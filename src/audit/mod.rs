@@ -288,7 +288,7 @@ mod tests {
         let segment = path("audit/segments/run.json");
         let json =
             String::from_utf8(store.get(&segment).await.unwrap()).unwrap().replacen("\"bytes\": 1", "\"bytes\": 7", 1);
-        store.put(&segment, json.into_bytes(), Precondition::None).await.unwrap();
+        store.put(&segment, json.into_bytes()).await.unwrap();
         assert_eq!(complaints(&store).await, ["audit/segments/run.json: was changed after the campaign was closed"]);
 
         // A forger who rewrites file and segment is caught by the head, one who rewrites that too by the root.
