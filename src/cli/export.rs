@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     Error,
-    agents::experimentation::deliveries::Row,
+    agents::experimentation::{deliveries::Row, words},
     domain::{channel::Channel, problem::Problem, variant::Variant, verdict::Decision},
     orchestration::{deliveries, finished},
 };
@@ -102,7 +102,7 @@ fn write_file(args: &Args, variants: &BTreeMap<String, Variant>, file: &Path) ->
             written
         }
     };
-    eprintln_line(&format!("{} messages written to {}", crate::cli::thousands(written), file.display()));
+    eprintln_line(&format!("{} messages written to {}", words::count(written), file.display()));
     Ok(())
 }
 

@@ -103,12 +103,12 @@ mod tests {
     #[test]
     fn ids_are_found_whatever_the_header_blank_lines_quotes_and_line_ends() {
         let list = read(b"\xef\xbb\xbfcustomer_id\r\n\r\n c2 \r\n\"a,b\"\nc1\nc1").unwrap();
-        assert_eq!(list.0.len(), 3);
+        assert_eq!(list.entries.len(), 3);
         for id in ["c1", "c2", "a,b"] {
             assert!(list.contains(IdPrefix::of(id)), "{id}");
         }
         assert!(!list.contains(IdPrefix::of("c3")));
-        assert!(read(b"").unwrap().0.is_empty());
+        assert!(read(b"").unwrap().entries.is_empty());
     }
 
     #[test]

@@ -356,7 +356,7 @@ mod tests {
             };
             let source = |hit: crate::agents::retrieval::Hit| {
                 let (document, passage) = self.library.passage(&hit.passage).unwrap();
-                Source { document, passage, score: hit.score }
+                Source { document, passage }
             };
             self.index.retrieve(&query).await.unwrap().into_iter().map(source).collect()
         }
