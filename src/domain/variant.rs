@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::LazyLock,
 };
 
@@ -55,24 +56,18 @@ impl Message {
 
     /// With `{{name}}` replaced by the slot's text. A slot without a text stays as it is, which no gate lets pass.
     pub fn filled(&self, slots: &BTreeMap<String, String>) -> Self {
-        let fill = |template: &str| filled(template, |name| slots.get(name).cloned());
+        let fill = |template: &str| fill(template, |name| slots.get(name).cloned());
         Self { subject: self.subject.as_deref().map(fill), body: fill(&self.body) }
     }
 
     /// The names of the slots in it.
     pub fn slots(&self) -> BTreeSet<&str> {
-        let texts = [self.subject.as_deref().unwrap_or_default(), &self.body];
-        texts.into_iter().flat_map(|text| SLOT.captures_iter(text)).map(|slot| slot.extract::<1>().1[0]).collect()
+        [Field::Subject, Field::Body]
+            .into_iter()
+            .flat_map(|field| slot_marks(self.field(field)))
+            .map(|(_, name)| name)
+            .collect()
     }
-}
-
-static SLOT: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"\{\{([a-z][a-z0-9_]*)\}\}").expect("the pattern is a constant"));
-
-/// The text with `value` of each slot's name in its place, all at once: what looks like a slot in a value is none.
-/// A slot without a value stays.
-pub fn filled(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
-    SLOT.replace_all(text, |slot: &Captures<'_>| value(&slot[1]).unwrap_or_else(|| slot[0].to_owned())).into_owned()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -165,6 +160,39 @@ pub struct Slot {
 }
 
 pub type Slots = BTreeMap<String, Slot>;
+
+impl Slot {
+    /// The most characters that a customer's value may have; a longer one is not shown.
+    pub const MAX_CHARS: usize = 40;
+}
+
+static MARK: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\{\{([a-z][a-z0-9_]*)\}\}").expect("the pattern is a constant"));
+
+/// Where `{{name}}` stands in a text, in bytes, and the name; whether or not there is such a slot.
+pub fn slot_marks(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
+    MARK.captures_iter(text).map(|mark| {
+        let (_, [name]) = mark.extract();
+        (mark.get_match().range(), name)
+    })
+}
+
+/// The text with `value` of each mark's name in its place, all at once: what looks like a mark in a value is none. A
+/// mark whose name has none stays.
+pub fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    MARK.replace_all(text, |mark: &Captures<'_>| value(&mark[1]).unwrap_or_else(|| mark[0].to_owned())).into_owned()
+}
+
+/// The text as a customer without any value reads it.
+pub fn with_fallbacks(text: &str, slots: &Slots) -> String {
+    fill(text, |name| Some(slots.get(name)?.fallback.clone()))
+}
+
+/// How many characters the text has with the longest values that its slots may show.
+pub fn longest_filled(text: &str, slots: &Slots) -> usize {
+    let longest = |name: &str| Some("x".repeat(slots.get(name)?.fallback.chars().count().max(Slot::MAX_CHARS)));
+    fill(text, longest).chars().count()
+}
 
 #[cfg(test)]
 mod tests {

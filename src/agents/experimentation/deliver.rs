@@ -221,10 +221,10 @@ impl Delivering {
         let Some(wanted) = column.filter(|column| column.is_valid(row)).map(|column| column.value(row)) else {
             return 0;
         };
-        let language = |locale: &str| locale.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+        let language = wanted.split(['-', '_']).next().unwrap_or_default();
         let exact = self.locales.iter().position(|locale| locale.as_str().eq_ignore_ascii_case(wanted));
         exact
-            .or_else(|| self.locales.iter().position(|locale| language(locale.as_str()) == language(wanted)))
+            .or_else(|| self.locales.iter().position(|locale| locale.language().eq_ignore_ascii_case(language)))
             .unwrap_or(0)
     }
 }
@@ -236,14 +236,12 @@ fn text(column: Option<Column<'_>>) -> Option<&StringArray> {
     }
 }
 
-/// The slots' texts for the customers of a shard; each distinct value is screened once.
+/// The slots' texts for the customers of a shard.
 #[derive(Debug)]
 struct FilledSlots<'a> {
     slots: &'a Slots,
     columns: BTreeMap<&'a str, Option<StringArray>>,
     screen: &'a SlotScreen,
-    /// (slot, value) -> the text that may stand in the message, or why it may not.
-    seen: HashMap<(String, String), Result<(), String>>,
     json: String,
     replaced: String,
 }
@@ -264,7 +262,7 @@ impl<'a> FilledSlots<'a> {
                 (name.as_str(), column.cloned())
             })
             .collect();
-        Self { slots, columns, screen, seen: HashMap::new(), json: String::new(), replaced: String::new() }
+        Self { slots, columns, screen, json: String::new(), replaced: String::new() }
     }
 
     fn values(&mut self, row: usize, wanted: &[String]) -> Values<'_> {
@@ -277,23 +275,16 @@ impl<'a> FilledSlots<'a> {
             let value = column.filter(|column| column.is_valid(row)).map(|column| column.value(row).trim());
             let text = match value.filter(|value| !value.is_empty()) {
                 None => fallback,
-                Some(value) => {
-                    let key = (name.clone(), value.to_owned());
-                    let screened = self
-                        .seen
-                        .entry(key)
-                        .or_insert_with(|| self.screen.screen_value(value).map_err(|why| why.to_string()));
-                    match screened {
-                        Ok(()) => value,
-                        Err(why) => {
-                            if !self.replaced.is_empty() {
-                                self.replaced.push_str("; ");
-                            }
-                            self.replaced.push_str(&format!("{name} stands at its fallback: {why}"));
-                            fallback
+                Some(value) => match self.screen.screen_value(value) {
+                    Ok(()) => value,
+                    Err(why) => {
+                        if !self.replaced.is_empty() {
+                            self.replaced.push_str("; ");
                         }
+                        self.replaced.push_str(&format!("{name} stands at its fallback: {why}"));
+                        fallback
                     }
-                }
+                },
             };
             object.insert(name.clone(), text.into());
         }

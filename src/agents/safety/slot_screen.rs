@@ -11,12 +11,12 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use crate::{
     agents::safety::{
-        Lexicon, SLOT_MAX_CHARS,
+        Lexicon,
         fact::{self, Fact, Notation},
         folded::{Folded, mixed_script_words},
     },
     config::campaign::{Brand, Safety, Thresholds},
-    domain::verdict::Harm,
+    domain::{variant::Slot, verdict::Harm},
 };
 
 /// Screens slot values, each distinct one once. Shared by all threads.
@@ -141,7 +141,7 @@ impl SlotScreen {
     fn judge(&self, value: &str) -> Result<(), Refusal> {
         let refuse_if = |is_bad: bool, refusal: Refusal| if is_bad { Err(refusal) } else { Ok(()) };
         refuse_if(value.trim().is_empty(), Refusal::Empty)?;
-        refuse_if(value.chars().nth(SLOT_MAX_CHARS).is_some(), Refusal::TooLong)?;
+        refuse_if(value.chars().nth(Slot::MAX_CHARS).is_some(), Refusal::TooLong)?;
         let folded = Folded::new(value);
         refuse_if(ADDRESS.is_match(folded.as_str()) || value.contains('@'), Refusal::Address)?;
         refuse_if(!NAME.is_match(value), Refusal::Characters)?;
