@@ -19,10 +19,6 @@ impl Usd {
         ((0.0..=1e18).contains(&nanos)).then_some(Self(nanos as u64))
     }
 
-    pub fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
-    }
-
     pub fn dollars(self) -> f64 {
         self.0 as f64 / 1e9
     }

@@ -100,8 +100,6 @@ impl fmt::Display for Harm {
 pub struct Severity(u8);
 
 impl Severity {
-    pub const NONE: Self = Self(0);
-
     pub fn new(level: u8) -> Option<Self> {
         (level <= 7).then_some(Self(level))
     }

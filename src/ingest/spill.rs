@@ -9,10 +9,8 @@ use std::{
     path::Path,
 };
 
-use super::{
-    consent::{ChannelSet, Refusal},
-    suppression::IdPrefix,
-};
+use super::consent::{ChannelSet, Refusal};
+use crate::domain::customer::IdPrefix;
 
 /// The memory of all partitions together while rows are set aside.
 const BUFFER_BYTES: usize = 16 << 20;

@@ -14,10 +14,11 @@ use super::{
     quality::{ColumnTally, Tally},
     rows::{RawRows, Texts},
     spill::Head,
-    suppression::{IdPrefix, Suppression},
+    suppression::Suppression,
 };
 use crate::domain::{
     attribute::{Attribute, AttributeType, Attributes},
+    customer::IdPrefix,
     id::CustomerId,
 };
 

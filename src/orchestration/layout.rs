@@ -8,7 +8,6 @@ pub const QUARANTINE: &str = "ingest/quarantine.csv";
 pub const SUPPRESSED: &str = "ingest/suppressed.csv";
 pub const SHARDS: &str = "ingest/shards";
 pub const MODEL: &str = "segments/model.json";
-pub const PROFILES: &str = "segments/profiles.json";
 pub const LABELS: &str = "segments/labels";
 pub const PASSAGES: &str = "passages.json";
 pub const VARIANTS: &str = "variants.json";

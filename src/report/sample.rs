@@ -422,7 +422,7 @@ pub fn report() -> Report {
                         requests: 28,
                         input_tokens: 41_320,
                         output_tokens: 6_104,
-                        cost_usd: Usd::from_nanos(9_860_400),
+                        cost_usd: Usd::from_dollars(0.009_860_4).unwrap(),
                     },
                 ),
                 cost("safety", "word-screen/1", Usage { requests: 28, ..Usage::default() }),

@@ -13,19 +13,17 @@ use crate::{
         words,
     },
     domain::{
-        customer::CUSTOMER_ID,
-        digest::Digest,
+        customer::{CUSTOMER_ID, IdPrefix},
         experiment::{CONTROL, HOLDOUT},
         problem::Problem,
     },
 };
 
-/// Metrics of the customers that the outcomes file names, by the first 16 bytes of the SHA-256 of their ids: about 50
-/// bytes per such customer and metric, whatever the ids look like. Two of a billion customers share 16 bytes with a
-/// chance of one in 10^20.
+/// Metrics of the customers that the outcomes file names: about 50 bytes per such customer and metric, whatever their
+/// ids look like.
 struct CustomerOutcomes {
     metrics: usize,
-    rows: HashMap<[u8; 16], u32>,
+    rows: HashMap<IdPrefix, u32>,
     /// `metrics` numbers per row.
     values: Vec<f64>,
     simulated: bool,
@@ -50,7 +48,7 @@ impl CustomerOutcomes {
         let simulated = file.for_each(|row| {
             row.metrics(&columns, &mut values)?;
             let next = outcomes.rows.len() as u32;
-            if outcomes.rows.insert(key(row.text(id)?), next).is_some() {
+            if outcomes.rows.insert(IdPrefix::of(row.text(id)?), next).is_some() {
                 return Err(row.problem(
                     id,
                     "this customer has more than one row",
@@ -82,11 +80,6 @@ pub fn analyze_campaign(
     Ok(join.results(design, metrics)?)
 }
 
-fn key(customer: &str) -> [u8; 16] {
-    let digest = Digest::of(customer);
-    *digest.as_bytes().first_chunk().expect("a SHA-256 digest has 32 bytes")
-}
-
 /// Gathers outcomes of assigned customers, shard after shard. Who is not in the outcomes file did nothing: 0 for every
 /// metric. The results are by assignment, whatever was delivered.
 struct Join<'a> {
@@ -108,7 +101,7 @@ impl<'a> Join<'a> {
 
     /// Every assigned customer once, in any order.
     fn add(&mut self, assigned: &Assigned<'_>) -> Result<(), Problem> {
-        let row = self.outcomes.rows.get(&key(assigned.customer));
+        let row = self.outcomes.rows.get(&IdPrefix::of(assigned.customer));
         let values = row.map_or(self.nothing.as_slice(), |row| {
             self.matched[*row as usize] = true;
             self.outcomes.of(*row)

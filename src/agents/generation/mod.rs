@@ -40,7 +40,6 @@ pub struct Brief<'a> {
 pub struct Source<'a> {
     pub document: &'a Document,
     pub passage: &'a Passage,
-    pub score: f64,
 }
 
 /// Writes messages. What it returns is a proposal: the safety agent checks message and claims against the sources.
