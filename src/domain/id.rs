@@ -152,6 +152,13 @@ id_type!(
     }
 );
 
+impl Locale {
+    /// `de` of `de-AT`.
+    pub fn language(&self) -> &str {
+        self.0.split_once('-').map_or(self.0.as_str(), |(language, _)| language)
+    }
+}
+
 impl PassageId {
     pub fn document(&self) -> &str {
         self.0.split_once('#').map_or(self.0.as_str(), |(document, _)| document)

@@ -38,8 +38,8 @@ static ENGLISH: LazyLock<Tones> =
     LazyLock::new(|| toml::from_str(include_str!("phrases/en.toml")).expect("a test reads this very text"));
 
 fn tones(locale: &Locale) -> Option<&'static Tones> {
-    match locale.as_str().split('-').next() {
-        Some("en") => Some(&ENGLISH),
+    match locale.language() {
+        "en" => Some(&ENGLISH),
         _ => None,
     }
 }

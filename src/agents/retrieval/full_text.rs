@@ -127,7 +127,7 @@ impl FullText {
             let term = TermQuery::new(Term::from_field_text(fields.audience, name), IndexRecordOption::Basic);
             clauses.push((Occur::Should, Box::new(ConstScoreQuery::new(Box::new(term), ADDRESSED))));
         }
-        let words = if language(&query.locale) == "en" { fields.english } else { fields.plain };
+        let words = if query.locale.language() == "en" { fields.english } else { fields.plain };
         let mut analyser = self
             .index
             .tokenizers()
@@ -170,13 +170,9 @@ fn folded(name: &str) -> String {
     name.trim().to_lowercase()
 }
 
-fn language(locale: &Locale) -> &str {
-    locale.as_str().split('-').next().unwrap_or_default()
-}
-
 /// `de-AT` is served by documents in `de-AT` and in `de`.
 fn locales(locale: &Locale) -> [&str; 2] {
-    [locale.as_str(), language(locale)]
+    [locale.as_str(), locale.language()]
 }
 
 fn schema() -> (Schema, Fields) {
