@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     Error,
-    agents::experimentation::deliveries::Row,
+    agents::experimentation::{deliveries::Row, words},
     domain::{channel::Channel, problem::Problem, variant::Variant},
     orchestration::{deliveries, finished},
 };
@@ -89,7 +89,7 @@ fn write_file(args: &Args, variants: &BTreeMap<String, Variant>, file: &Path) ->
     let whole = tempfile::NamedTempFile::new_in(folder).map_err(refused)?;
     let written = write_all(args, variants, BufWriter::new(whole.reopen().map_err(refused)?))?;
     whole.persist(file).map_err(|error| refused(error.error))?;
-    eprintln_line(&format!("{} messages written to {}", crate::cli::thousands(written), file.display()));
+    eprintln_line(&format!("{} messages written to {}", words::count(written), file.display()));
     Ok(())
 }
 

@@ -92,14 +92,6 @@ fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// `1234567` -> `1,234,567`.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits are ASCII")).collect();
-    groups.join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -115,10 +107,5 @@ mod tests {
             let help = command.clone().render_long_help().to_string();
             assert!(help.contains("cpo "), "{} has no example:\n{help}", command.get_name());
         }
-    }
-
-    #[test]
-    fn numbers_are_grouped_in_thousands() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }

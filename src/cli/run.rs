@@ -6,7 +6,8 @@ use comfy_table::{Cell, CellAlignment, LineStyle, Table, presets::UTF8_HORIZONTA
 
 use crate::{
     Error,
-    cli::{self, Format, thousands, watch::Watch},
+    agents::experimentation::words::count,
+    cli::{self, Format, watch::Watch},
     orchestration::campaign::{self, Inputs, Summary},
 };
 
@@ -66,20 +67,20 @@ fn render(summary: &Summary) -> String {
         table.add_row([Cell::new(name), Cell::new(value).set_alignment(CellAlignment::Right), Cell::new(note)]);
     };
     let customers = &summary.customers;
-    row("customers read", thousands(customers.read), String::new());
-    row("quarantined", thousands(customers.quarantined), "bad rows: ingest/quarantine.csv".into());
-    row("suppressed", thousands(customers.suppressed), "may not be contacted: ingest/suppressed.csv".into());
-    row("duplicates", thousands(customers.duplicates), String::new());
-    row("segments", thousands(summary.segments.len() as u64), listed(&summary.segments));
+    row("customers read", count(customers.read), String::new());
+    row("quarantined", count(customers.quarantined), "bad rows: ingest/quarantine.csv".into());
+    row("suppressed", count(customers.suppressed), "may not be contacted: ingest/suppressed.csv".into());
+    row("duplicates", count(customers.duplicates), String::new());
+    row("segments", count(summary.segments.len() as u64), listed(&summary.segments));
     let variants = &summary.variants;
-    row("variants approved", thousands(variants.approved), format!("of {} written", thousands(variants.generated)));
-    row("variants blocked", thousands(variants.blocked), String::new());
+    row("variants approved", count(variants.approved), format!("of {} written", count(variants.generated)));
+    row("variants blocked", count(variants.blocked), String::new());
     if variants.needs_review > 0 {
-        row("waiting for review", thousands(variants.needs_review), "their customers are held".into());
+        row("waiting for review", count(variants.needs_review), "their customers are held".into());
     }
-    row("holdout", thousands(customers.holdout), "get nothing, on purpose".into());
-    row("held", thousands(customers.held), "nothing approved for them".into());
-    row("assigned", thousands(customers.assigned), listed(&summary.arms));
+    row("holdout", count(customers.holdout), "get nothing, on purpose".into());
+    row("held", count(customers.held), "nothing approved for them".into());
+    row("assigned", count(customers.assigned), listed(&summary.arms));
     row("cost", format!("${:.4}", summary.cost_usd), String::new());
     row("time", format!("{:.2} s", summary.seconds), per_minute(customers.read, summary.seconds));
     let mut text = format!("\nCampaign {}\n{table}\n", summary.campaign);
@@ -94,12 +95,12 @@ fn render(summary: &Summary) -> String {
 }
 
 fn listed(counts: &[(String, u64)]) -> String {
-    counts.iter().map(|(name, count)| format!("{name} {}", thousands(*count))).collect::<Vec<_>>().join(", ")
+    counts.iter().map(|(name, customers)| format!("{name} {}", count(*customers))).collect::<Vec<_>>().join(", ")
 }
 
 fn per_minute(customers: u64, seconds: f64) -> String {
     if seconds <= 0.0 {
         return String::new();
     }
-    format!("{} customers a minute", thousands((customers as f64 / seconds * 60.0) as u64))
+    format!("{} customers a minute", count((customers as f64 / seconds * 60.0) as u64))
 }

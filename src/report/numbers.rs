@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use indicatif::{HumanBytes, HumanCount, HumanFloatCount};
+use indicatif::{HumanBytes, HumanFloatCount};
 
 use crate::{
     agents::experimentation::{analysis::MetricKind, words},
@@ -9,7 +9,7 @@ use crate::{
 
 /// `12,345`
 pub fn count(value: u64) -> String {
-    HumanCount(value).to_string()
+    words::count(value)
 }
 
 /// `12,345 customers`, `1 customer`
