@@ -1,7 +1,8 @@
 //! Message variants: what was written for a cell, and what each part of it rests on.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range, sync::LazyLock};
 
+use regex::{Captures, Regex};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -51,10 +52,8 @@ impl Message {
 
     /// With `{{name}}` replaced by the slot's text. A slot without a text stays as it is, which no gate lets pass.
     pub fn filled(&self, slots: &BTreeMap<String, String>) -> Self {
-        let fill = |template: &String| {
-            slots.iter().fold(template.clone(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
-        };
-        Self { subject: self.subject.as_ref().map(fill), body: fill(&self.body) }
+        let fill = |template: &str| fill(template, |name| slots.get(name).cloned());
+        Self { subject: self.subject.as_deref().map(fill), body: fill(&self.body) }
     }
 }
 
@@ -148,3 +147,35 @@ pub struct Slot {
 }
 
 pub type Slots = BTreeMap<String, Slot>;
+
+impl Slot {
+    /// The most characters that a customer's value may have; a longer one is not shown.
+    pub const MAX_CHARS: usize = 40;
+}
+
+static MARK: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\{\{([a-z][a-z0-9_]*)\}\}").expect("the pattern is a constant"));
+
+/// Where `{{name}}` stands in a text, in bytes, and the name; whether or not there is such a slot.
+pub fn slot_marks(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
+    MARK.captures_iter(text).map(|mark| {
+        let (_, [name]) = mark.extract();
+        (mark.get_match().range(), name)
+    })
+}
+
+/// The text with `value` of each mark's name in its place; a mark whose name has none stays.
+pub fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    MARK.replace_all(text, |mark: &Captures<'_>| value(&mark[1]).unwrap_or_else(|| mark[0].to_owned())).into_owned()
+}
+
+/// The text as a customer without any value reads it.
+pub fn with_fallbacks(text: &str, slots: &Slots) -> String {
+    fill(text, |name| Some(slots.get(name)?.fallback.clone()))
+}
+
+/// How many characters the text has with the longest values that its slots may show.
+pub fn longest_filled(text: &str, slots: &Slots) -> usize {
+    let longest = |name: &str| Some("x".repeat(slots.get(name)?.fallback.chars().count().max(Slot::MAX_CHARS)));
+    fill(text, longest).chars().count()
+}

@@ -146,7 +146,7 @@ impl Desk<'_> {
             .iter()
             .filter_map(|hit| {
                 let (document, passage) = self.library.passage(&hit.passage)?;
-                Some(Source { document, passage, score: hit.score })
+                Some(Source { document, passage })
             })
             .collect()
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     domain::{
         channel::Channel,
-        variant::{Citation, Claim, Field, Slots, Variant},
+        variant::{Citation, Claim, Field, Slots, Variant, with_fallbacks},
         verdict::{Decision, Finding, Harm, Rule},
     },
     report::{
@@ -89,7 +89,7 @@ impl<'a> Card<'a> {
         let paragraphs = lay_out(Field::Body);
         let pieces = subject.iter().chain(paragraphs.iter().flatten());
         let placed: BTreeSet<usize> = pieces.flat_map(|piece| &piece.ends).copied().collect();
-        let length = message::filled(&variant.message.body, slots).chars().count();
+        let length = with_fallbacks(&variant.message.body, slots).chars().count();
         let channel = variant.cell.channel;
         Self {
             index,

@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
 
-use regex::{Captures, Regex};
+use regex::Regex;
 use serde::Serialize;
 
-use crate::domain::variant::Slots;
+use crate::domain::variant::{Slots, slot_marks};
 
-static SLOT: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"\{\{\s*([a-z][a-z0-9_]*)\s*\}\}").expect("the pattern is a valid one"));
 static GAP: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\n[ \t\r]*\n\s*").expect("the pattern is a valid one"));
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -19,12 +17,6 @@ pub struct Piece {
     fault: bool,
     /// Numbers of the claims whose last piece this is.
     pub ends: Vec<usize>,
-}
-
-/// The text with every known slot's fallback in place.
-pub fn filled(text: &str, slots: &Slots) -> String {
-    let fill = |found: &Captures<'_>| slots.get(&found[1]).map_or_else(|| found[0].to_owned(), |s| s.fallback.clone());
-    SLOT.replace_all(text, fill).into_owned()
 }
 
 /// The paragraphs of a text as pieces. Ranges are in characters; `claims` come with their numbers.
@@ -39,9 +31,8 @@ pub fn lay_out(
 ) -> Vec<Vec<Piece>> {
     let chars: Vec<char> = text.chars().collect();
     let in_chars = |range: Range<usize>| text[..range.start].chars().count()..text[..range.end].chars().count();
-    let known: Vec<(Range<usize>, &str)> = SLOT
-        .captures_iter(text)
-        .filter_map(|found| Some((in_chars(found.get(0)?.range()), slots.get(&found[1])?.fallback.as_str())))
+    let known: Vec<(Range<usize>, &str)> = slot_marks(text)
+        .filter_map(|(range, name)| Some((in_chars(range), slots.get(name)?.fallback.as_str())))
         .collect();
     let gaps: Vec<Range<usize>> = GAP.find_iter(text).map(|gap| in_chars(gap.range())).collect();
 

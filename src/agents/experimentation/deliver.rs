@@ -1,6 +1,6 @@
 //! The delivery stage: for each customer of a shard the arm, the approved variant and the slots' values.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use arrow_array::{Array as _, StringArray, cast::AsArray as _};
 use arrow_schema::ArrowError;
@@ -21,7 +21,7 @@ use crate::{
         experiment::{CONTROL, DeliveryStatus, HOLDOUT},
         id::{Locale, SegmentName, VariantId},
         segment::Segment,
-        variant::{Cell, Slots, Variant},
+        variant::{Cell, Field, Slots, Variant, slot_marks},
         verdict::Decision,
     },
 };
@@ -187,12 +187,10 @@ impl Delivering {
     }
 
     fn send(&self, variant: &Variant, fallback: Option<String>) -> Choice {
-        let is_used = |name: &&String| {
-            let marker = format!("{{{{{name}}}}}");
-            variant.message.body.contains(&marker)
-                || variant.message.subject.as_ref().is_some_and(|subject| subject.contains(&marker))
-        };
-        let slots = self.slots.keys().filter(is_used).cloned().collect();
+        let marks =
+            [Field::Subject, Field::Body].into_iter().flat_map(|field| slot_marks(variant.message.field(field)));
+        let used: BTreeSet<&str> = marks.map(|(_, name)| name).collect();
+        let slots = self.slots.keys().filter(|name| used.contains(name.as_str())).cloned().collect();
         Choice::Send { variant: variant.id.clone(), slots, fallback }
     }
 
@@ -225,10 +223,10 @@ impl Delivering {
         let Some(wanted) = column.filter(|column| column.is_valid(row)).map(|column| column.value(row)) else {
             return 0;
         };
-        let language = |locale: &str| locale.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+        let language = wanted.split(['-', '_']).next().unwrap_or_default();
         let exact = self.locales.iter().position(|locale| locale.as_str().eq_ignore_ascii_case(wanted));
         exact
-            .or_else(|| self.locales.iter().position(|locale| language(locale.as_str()) == language(wanted)))
+            .or_else(|| self.locales.iter().position(|locale| locale.language().eq_ignore_ascii_case(language)))
             .unwrap_or(0)
     }
 }
@@ -240,14 +238,12 @@ fn text(column: Option<Column<'_>>) -> Option<&StringArray> {
     }
 }
 
-/// The slots' texts for the customers of a shard; each distinct value is screened once.
+/// The slots' texts for the customers of a shard.
 #[derive(Debug)]
 struct FilledSlots<'a> {
     slots: &'a Slots,
     columns: BTreeMap<&'a str, Option<StringArray>>,
     screen: &'a SlotScreen,
-    /// (slot, value) -> the text that may stand in the message, or why it may not.
-    seen: HashMap<(String, String), Result<(), String>>,
     json: String,
     replaced: String,
 }
@@ -268,7 +264,7 @@ impl<'a> FilledSlots<'a> {
                 (name.as_str(), column.cloned())
             })
             .collect();
-        Self { slots, columns, screen, seen: HashMap::new(), json: String::new(), replaced: String::new() }
+        Self { slots, columns, screen, json: String::new(), replaced: String::new() }
     }
 
     fn values(&mut self, row: usize, wanted: &[String]) -> Values<'_> {
@@ -281,23 +277,16 @@ impl<'a> FilledSlots<'a> {
             let value = column.filter(|column| column.is_valid(row)).map(|column| column.value(row).trim());
             let text = match value.filter(|value| !value.is_empty()) {
                 None => fallback,
-                Some(value) => {
-                    let key = (name.clone(), value.to_owned());
-                    let screened = self
-                        .seen
-                        .entry(key)
-                        .or_insert_with(|| self.screen.screen_value(value).map_err(|why| why.to_string()));
-                    match screened {
-                        Ok(()) => value,
-                        Err(why) => {
-                            if !self.replaced.is_empty() {
-                                self.replaced.push_str("; ");
-                            }
-                            self.replaced.push_str(&format!("{name} stands at its fallback: {why}"));
-                            fallback
+                Some(value) => match self.screen.screen_value(value) {
+                    Ok(()) => value,
+                    Err(why) => {
+                        if !self.replaced.is_empty() {
+                            self.replaced.push_str("; ");
                         }
+                        self.replaced.push_str(&format!("{name} stands at its fallback: {why}"));
+                        fallback
                     }
-                }
+                },
             };
             object.insert(name.clone(), text.into());
         }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::{
     Brief, Writer,
-    layout::{Layout, Paragraph, Place, Quote, filled_length},
+    layout::{Layout, Paragraph, Place, Quote},
     phrases::{Tone, is_banned, spoken},
     sentences::{self, Sentence},
 };
@@ -19,7 +19,7 @@ use crate::{
         channel::Channel,
         content::{Category, Document, Passage},
         digest::Digest,
-        variant::{Claim, Draft, Field, Message, Usage},
+        variant::{Claim, Draft, Field, Message, Usage, longest_filled},
     },
 };
 
@@ -231,7 +231,7 @@ fn subject(
             }
         }
     }
-    let fits = |subject: &String| filled_length(subject, brief.slots) <= limit;
+    let fits = |subject: &String| longest_filled(subject, brief.slots) <= limit;
     choices(brief, "subject", &tone.subjects).into_iter().find(fits).map(|subject| (subject, None))
 }
 
@@ -356,7 +356,7 @@ mod tests {
             };
             let source = |hit: crate::agents::retrieval::Hit| {
                 let (document, passage) = self.library.passage(&hit.passage).unwrap();
-                Source { document, passage, score: hit.score }
+                Source { document, passage }
             };
             self.index.retrieve(&query).await.unwrap().into_iter().map(source).collect()
         }
@@ -410,8 +410,8 @@ mod tests {
         let Message { subject, body } = &draft.message;
         let limits = brief.cell.channel.limits();
         assert_eq!(subject.is_some(), limits.subject.is_some());
-        assert!(filled_length(body, brief.slots) <= limits.body, "{body}");
-        assert!(subject.as_ref().is_none_or(|subject| filled_length(subject, brief.slots) <= limits.subject.unwrap()));
+        assert!(longest_filled(body, brief.slots) <= limits.body, "{body}");
+        assert!(subject.as_ref().is_none_or(|subject| longest_filled(subject, brief.slots) <= limits.subject.unwrap()));
         if let Some(required) = brief.brand.required.get(&brief.cell.channel) {
             assert!(body.contains(required.as_str()));
         }

@@ -6,7 +6,7 @@ use super::sentences::Sentence;
 use crate::domain::{
     channel::Channel,
     content::Passage,
-    variant::{Citation, Claim, Field, Slots, Span},
+    variant::{Citation, Claim, Field, Slots, Span, longest_filled},
 };
 
 /// From top to bottom.
@@ -72,7 +72,7 @@ impl<'a> Layout<'a> {
     /// Whether there was room.
     pub fn place(&mut self, place: Place, paragraph: Paragraph<'a>) -> bool {
         self.parts.insert(place, paragraph);
-        let fits = filled_length(&self.render().0, self.slots) <= self.channel.limits().body;
+        let fits = longest_filled(&self.render().0, self.slots) <= self.channel.limits().body;
         if !fits {
             self.parts.remove(&place);
         }
@@ -113,17 +113,4 @@ impl<'a> Layout<'a> {
         }
         (body, claims)
     }
-}
-
-/// Room for a customer's value: names and the like are longer only in rare cases, and those are refused as values.
-const GENEROUS: usize = 40;
-
-/// The length in characters with every slot filled generously.
-pub(super) fn filled_length(text: &str, slots: &Slots) -> usize {
-    let grown = slots.iter().map(|(name, slot)| {
-        let mark = format!("{{{{{name}}}}}");
-        let growth = slot.fallback.chars().count().max(GENEROUS).saturating_sub(mark.chars().count());
-        text.matches(&mark).count() * growth
-    });
-    text.chars().count() + grown.sum::<usize>()
 }

@@ -16,7 +16,7 @@ use crate::{
     config::campaign::{ApprovalPolicy, Brand, Safety},
     domain::{
         phrases::PhraseBook,
-        variant::{Cell, Draft, Slots},
+        variant::{Cell, Draft, Slots, with_fallbacks},
         verdict::{Decision, Finding, Severities, Verdict},
     },
 };
@@ -47,8 +47,8 @@ impl Gate<'_> {
 
     /// All checks but the harm screen: a function of its arguments.
     pub fn check_text(&self, cell: &Cell, draft: &Draft) -> Vec<Finding> {
-        let notation = match cell.locale.as_str().split('-').next() {
-            Some("en") => Notation::English,
+        let notation = match cell.locale.language() {
+            "en" => Notation::English,
             _ => Notation::AsWritten,
         };
         let sources = grounding::Sources {
@@ -79,7 +79,7 @@ impl Gate<'_> {
     /// The message as a customer without any value would read it.
     fn as_read(&self, draft: &Draft) -> String {
         let subject = draft.message.subject.as_deref().unwrap_or_default();
-        slots::filled(&format!("{subject}\n\n{}", draft.message.body), self.slots, str::to_owned)
+        with_fallbacks(&format!("{subject}\n\n{}", draft.message.body), self.slots)
     }
 }
 

@@ -19,10 +19,7 @@ mod slot_screen;
 
 pub use gate::Gate;
 pub use lexicon::Lexicon;
-pub use slot_screen::{Refusal, SlotScreen};
-
-/// The most characters that a slot's value may have.
-pub const SLOT_MAX_CHARS: usize = 40;
+pub use slot_screen::SlotScreen;
 
 /// Screens a text for the four harm categories.
 #[async_trait]

@@ -10,12 +10,12 @@ use regex::Regex;
 
 use crate::{
     agents::safety::{
-        Lexicon, SLOT_MAX_CHARS,
+        Lexicon,
         fact::{self, Fact, Notation},
         folded::{Folded, mixed_script_words},
     },
     config::campaign::{Brand, Safety, Thresholds},
-    domain::verdict::Harm,
+    domain::{variant::Slot, verdict::Harm},
 };
 
 /// Screens slot values, each distinct one once. Shared by all threads.
@@ -123,7 +123,7 @@ impl SlotScreen {
     fn judge(&self, value: &str) -> Result<(), Refusal> {
         let refuse_if = |is_bad: bool, refusal: Refusal| if is_bad { Err(refusal) } else { Ok(()) };
         refuse_if(value.trim().is_empty(), Refusal::Empty)?;
-        refuse_if(value.chars().nth(SLOT_MAX_CHARS).is_some(), Refusal::TooLong)?;
+        refuse_if(value.chars().nth(Slot::MAX_CHARS).is_some(), Refusal::TooLong)?;
         refuse_if(ADDRESS.is_match(value) || value.contains('@'), Refusal::Address)?;
         refuse_if(!NAME.is_match(value), Refusal::Characters)?;
         let states_value = |(_, fact): &(_, Fact)| {

@@ -7,12 +7,12 @@ use regex::Regex;
 use crate::{
     agents::safety::folded::{Folded, mixed_script_words},
     domain::{
-        variant::{Draft, Slots, Span},
+        variant::{Draft, Slots, Span, with_fallbacks},
         verdict::{Finding, Rule},
     },
 };
 
-use super::{fields, slots::filled, span};
+use super::{fields, span};
 
 /// Characters that change the order in which text is shown.
 static BIDI: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\p{Bidi_Control}").expect("the pattern is a constant"));
@@ -23,7 +23,7 @@ pub fn check(draft: &Draft, banned: &[String], slots: &Slots) -> Vec<Finding> {
     for (field, text) in fields(&draft.message) {
         let as_written = Folded::new(text);
         // A phrase can also come about where a slot meets its neighbours.
-        let as_read = Folded::new(&filled(text, slots, str::to_owned));
+        let as_read = Folded::new(&with_fallbacks(text, slots));
         for (phrase, folded) in &banned {
             let why = format!("the brand does not say \"{phrase}\"");
             let mut hits = as_written.find_words(folded).peekable();

@@ -1,15 +1,12 @@
 //! What a channel can carry, with the longest values that slots may have.
 
-use crate::{
-    agents::safety::SLOT_MAX_CHARS,
-    domain::{
-        channel::Channel,
-        variant::{Draft, Field, Slots},
-        verdict::{Finding, Rule},
-    },
+use crate::domain::{
+    channel::Channel,
+    variant::{Draft, Field, Slots, longest_filled},
+    verdict::{Finding, Rule},
 };
 
-use super::{fields, slots::filled};
+use super::fields;
 
 pub fn check(draft: &Draft, channel: Channel, slots: &Slots) -> Vec<Finding> {
     let limits = channel.limits();
@@ -22,8 +19,7 @@ pub fn check(draft: &Draft, channel: Channel, slots: &Slots) -> Vec<Finding> {
             Field::Subject => limits.subject.unwrap_or(0),
             Field::Body => limits.body,
         };
-        let longest = |fallback: &str| "x".repeat(SLOT_MAX_CHARS.max(fallback.chars().count()));
-        let length = filled(text, slots, longest).chars().count();
+        let length = longest_filled(text, slots);
         if length > limit {
             let why = format!("{length} characters with slots filled; {channel} allows {limit} here");
             findings.push(Finding::blocking(Rule::TooLong, text, why));

@@ -5,14 +5,11 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::domain::{
-    variant::{Draft, Slots},
+    variant::{Draft, Slots, slot_marks},
     verdict::{Finding, Rule},
 };
 
 use super::{fields, span};
-
-static SLOT: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"\{\{([a-z][a-z0-9_]*)\}\}").expect("the pattern is a constant"));
 
 /// Any brace is a left-over once the slots are taken out.
 static LEFT_OVER: LazyLock<Regex> = LazyLock::new(|| {
@@ -27,17 +24,15 @@ pub fn check(draft: &Draft, slots: &Slots) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (field, text) in fields(&draft.message) {
         // Blanked by as many bytes, so that what is found next keeps its place.
-        let rest = SLOT.replace_all(text, |slot: &regex::Captures<'_>| {
-            if slots.contains_key(&slot[1]) { " ".repeat(slot[0].len()) } else { slot[0].to_owned() }
-        });
-        for slot in SLOT.find_iter(&rest) {
-            findings.push(
-                Finding::blocking(Rule::UnresolvedSlot, slot.as_str(), "the campaign declares no such slot").at(span(
-                    field,
-                    text,
-                    slot.range(),
-                )),
-            );
+        let mut rest = text.to_owned();
+        for (range, name) in slot_marks(text) {
+            if slots.contains_key(name) {
+                rest.replace_range(range.clone(), &" ".repeat(range.len()));
+            } else {
+                let why = "the campaign declares no such slot";
+                let finding = Finding::blocking(Rule::UnresolvedSlot, &text[range.clone()], why);
+                findings.push(finding.at(span(field, text, range)));
+            }
         }
         for left in LEFT_OVER.find_iter(&rest) {
             findings.push(
@@ -51,14 +46,6 @@ pub fn check(draft: &Draft, slots: &Slots) -> Vec<Finding> {
         }
     }
     findings
-}
-
-/// The text with `value` of each slot's name in its place; other names stay.
-pub fn filled(text: &str, slots: &Slots, value: impl Fn(&str) -> String) -> String {
-    SLOT.replace_all(text, |slot: &regex::Captures<'_>| {
-        slots.get(&slot[1]).map_or_else(|| slot[0].to_owned(), |declared| value(&declared.fallback))
-    })
-    .into_owned()
 }
 
 #[cfg(test)]
