@@ -8,7 +8,10 @@ use crate::{
     Error,
     agents::experimentation::words::count,
     cli::{self, Format, watch::Watch},
-    orchestration::campaign::{self, Inputs, Summary},
+    orchestration::{
+        campaign::{self, Inputs},
+        summary::Summary,
+    },
 };
 
 /// Run a campaign: customers in, checked messages, assignments and a report out.

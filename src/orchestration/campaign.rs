@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{
     cells::{self, Desk},
@@ -20,8 +20,9 @@ use super::{
     layout,
     ledger::{Entry, Ledger},
     plan::Plan,
-    progress::{Event, Progress, Stage, Timing},
+    progress::{Event, Progress, Stage},
     results, shards,
+    summary::{self, CustomerCounts, Summary, VariantCounts},
     workspace::Workspace,
 };
 use crate::{
@@ -37,11 +38,9 @@ use crate::{
     domain::{
         attribute::CONSENT,
         digest::Digest,
-        experiment::HOLDOUT,
         problem::Problem,
         segment::{Segment, SegmentProfile},
         variant::{Usage, Variant},
-        verdict::Decision,
     },
     ingest::{Ingest, Ingested, Outputs},
     report::FileEntry,
@@ -62,68 +61,11 @@ pub struct Inputs {
     pub simulate: bool,
 }
 
-/// What a run made, in numbers.
-#[derive(Debug, Serialize)]
-pub struct Summary {
-    pub campaign: String,
-    pub customers: CustomerCounts,
-    #[serde(serialize_with = "as_object")]
-    pub segments: Vec<(String, u64)>,
-    pub variants: VariantCounts,
-    /// Customers to whom a message of the arm, or the control message in its place, goes out.
-    #[serde(serialize_with = "as_object")]
-    pub arms: Vec<(String, u64)>,
-    pub cost_usd: f64,
-    pub seconds: f64,
-    pub report: PathBuf,
-    pub stages: Vec<Timing>,
-    pub warnings: Vec<String>,
-    /// In words; only where outcomes were invented.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub simulated_decision: Option<String>,
-}
-
-/// They add up: `read` is the sum of the others.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct CustomerCounts {
-    pub read: u64,
-    pub quarantined: u64,
-    pub suppressed: u64,
-    pub duplicates: u64,
-    pub holdout: u64,
-    pub held: u64,
-    pub assigned: u64,
-}
-
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct VariantCounts {
-    pub generated: u64,
-    pub approved: u64,
-    pub blocked: u64,
-    pub needs_review: u64,
-}
-
-impl VariantCounts {
-    fn of(variants: &[Variant]) -> Self {
-        let count = |decision| variants.iter().filter(|variant| variant.verdict.decision == decision).count() as u64;
-        Self {
-            generated: variants.len() as u64,
-            approved: count(Decision::Approved),
-            blocked: count(Decision::Blocked),
-            needs_review: count(Decision::NeedsReview),
-        }
-    }
-}
-
-fn as_object<S: Serializer>(counts: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(counts.iter().map(|(name, count)| (name, count)))
-}
-
 /// Runs a campaign to its end and puts its results in the place of an earlier run's.
 pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Summary, Error> {
     let since = Instant::now();
     let plan = Plan::read(&inputs.campaign_file, inputs.content.as_deref(), |campaign| {
-        let folder = inputs.out.join("campaigns").join(campaign.campaign.id.as_str());
+        let folder = inputs.out.join(layout::CAMPAIGNS).join(campaign.campaign.id.as_str());
         finished::frozen(&folder).ok()?.campaign.campaign.date
     })?;
     let workspace = Workspace::claim(&inputs.out, &plan.campaign.campaign.id)?;
@@ -131,16 +73,17 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
     if !inputs.replace {
         same_inputs(&plan, None, earlier.as_ref(), workspace.target())?;
     }
+    let progress = Progress::new(watcher);
     let mut run = Run {
-        recorder: Recorder::new(plan.campaign.campaign.id.clone()),
-        plan: Arc::new(plan),
+        plan: &plan,
         store: workspace.staging(),
-        progress: Arc::new(Progress::new(watcher)),
+        progress: &progress,
+        recorder: Recorder::new(plan.campaign.campaign.id.clone()),
         files: Vec::new(),
     };
     let ingested = run.ingest(&inputs.customers)?;
     if !inputs.replace {
-        same_inputs(&run.plan, Some(ingested.digest), earlier.as_ref(), workspace.target())?;
+        same_inputs(&plan, Some(ingested.digest), earlier.as_ref(), workspace.target())?;
     }
     let frozen = run.freeze(&ingested).await?;
     let model = Arc::new(run.fit(ingested.shards).await?);
@@ -158,12 +101,12 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
     let variants = run.write_and_judge(&segments, &retrieved).await?;
     let deliveries = run.deliver(ingested.shards, &model, &variants).await?;
     let ledger = run.settle(&variants, ingested.contactable).await?;
-    let closing = run.progress.start(Stage::Close, 0);
+    let closing = progress.start(Stage::Close, 0);
     let root = audit::write(&run.recorder, &run.store)
         .await
         .map_err(|error| Error::failed("the audit cannot be written", error))?;
     let mut report = Finished {
-        plan: &run.plan,
+        plan: &plan,
         frozen: &frozen,
         customer_file: &inputs.customers,
         ingested: &ingested,
@@ -176,7 +119,7 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
         design: &design,
         deliveries: &deliveries,
         ledger: &ledger,
-        timings: run.progress.timings(),
+        timings: progress.timings(),
         files: run.files,
     }
     .report();
@@ -190,20 +133,20 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
     closing.finish(format!("audit root {}", root.root.short()));
 
     let mut warnings = Vec::new();
-    if run.plan.attributes.get(CONSENT).is_none() {
-        warnings.push(close::legal_basis(&run.plan));
+    if plan.attributes.get(CONSENT).is_none() {
+        warnings.push(close::legal_basis(&plan));
     }
     warnings.extend(design.warnings.iter().cloned());
     Ok(Summary {
-        campaign: run.plan.campaign.campaign.id.to_string(),
-        customers: customer_counts(&ingested, &deliveries),
+        campaign: plan.campaign.campaign.id.to_string(),
+        customers: CustomerCounts::of(&ingested, &deliveries),
         segments: profiles.iter().map(|profile| (profile.name.to_string(), profile.customers)).collect(),
         variants: VariantCounts::of(&variants),
-        arms: arm_counts(&design, &deliveries),
+        arms: summary::reached_per_arm(&design, &deliveries),
         cost_usd: ledger.total_usd.dollars(),
         seconds: since.elapsed().as_secs_f64(),
         report: target.join(layout::REPORT_HTML),
-        stages: run.progress.timings(),
+        stages: progress.timings(),
         warnings,
         simulated_decision: report.results.as_ref().map(|results| results.decision.in_words()),
     })
@@ -211,9 +154,9 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
 
 /// A run under way.
 struct Run<'a> {
-    plan: Arc<Plan>,
+    plan: &'a Plan,
     store: Files,
-    progress: Arc<Progress<'a>>,
+    progress: &'a Progress<'a>,
     recorder: Recorder,
     /// What the report lists.
     files: Vec<FileEntry>,
@@ -222,8 +165,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn ingest(&mut self, customers: &Path) -> Result<Ingested, Error> {
         let size = std::fs::metadata(customers).map_or(0, |metadata| metadata.len());
-        let progress = Arc::clone(&self.progress);
-        let running = progress.start(Stage::Ingest, size);
+        let running = self.progress.start(Stage::Ingest, size);
         let mut quarantine = self.create(layout::QUARANTINE)?;
         let mut suppressed = self.create(layout::SUPPRESSED)?;
         let mut written = Vec::new();
@@ -272,7 +214,7 @@ impl Run<'_> {
 
     /// `campaign.json` and `ingest/quality.json`: from here on the run's inputs are fixed.
     async fn freeze(&mut self, ingested: &Ingested) -> Result<Frozen, Error> {
-        let frozen = Frozen::new(&self.plan, ingested.digest)?;
+        let frozen = Frozen::new(self.plan, ingested.digest)?;
         self.put_json("plan", layout::CAMPAIGN, "the frozen campaign file and the digests of its inputs", &frozen)
             .await?;
         self.put_json("ingest", layout::QUALITY, "every column of the customer file, described", &ingested.quality)
@@ -284,8 +226,7 @@ impl Run<'_> {
     async fn fit(&mut self, shard_count: u32) -> Result<Model, Error> {
         let mut next = self.plan.segmentation.clone().start();
         let mut passes = 0;
-        let progress = Arc::clone(&self.progress);
-        let running = progress.start(Stage::Profile, u64::from(shard_count));
+        let running = self.progress.start(Stage::Profile, u64::from(shard_count));
         let model = loop {
             let fitter = match next {
                 Next::Pass(fitter) => Arc::new(fitter),
@@ -317,8 +258,7 @@ impl Run<'_> {
     }
 
     async fn label(&mut self, shard_count: u32, model: &Arc<Model>) -> Result<SegmentTally, Error> {
-        let progress = Arc::clone(&self.progress);
-        let running = progress.start(Stage::Label, u64::from(shard_count));
+        let running = self.progress.start(Stage::Label, u64::from(shard_count));
         let labelled = shards::map(shard_count, &running, |id| {
             let (model, store) = (Arc::clone(model), self.store.clone());
             async move {
@@ -355,8 +295,7 @@ impl Run<'_> {
 
     async fn retrieve(&mut self, segments: &[Segment]) -> Result<Vec<Retrieved>, Error> {
         let queries = cells::queries(&self.plan.campaign, segments);
-        let progress = Arc::clone(&self.progress);
-        let running = progress.start(Stage::Retrieve, queries.len() as u64);
+        let running = self.progress.start(Stage::Retrieve, queries.len() as u64);
         let index = FullText::new(&self.plan.library, self.plan.date)
             .map_err(|error| Error::failed("the content cannot be indexed", error))?;
         let retrieved = cells::retrieve(queries, &index, &self.plan.content_folder, &running).await?;
@@ -384,13 +323,11 @@ impl Run<'_> {
             phrases: &phrases,
         };
         let total = tasks.len() as u64;
-        let progress = Arc::clone(&self.progress);
-        let running = progress.start(Stage::Generate, total);
+        let running = self.progress.start(Stage::Generate, total);
         let drafts = cells::generate(&tasks, desk, &Composer, &running).await;
         running.finish(format!("{total} variants by {}", Composer.name()));
 
-        let progress = Arc::clone(&self.progress);
-        let running = progress.start(Stage::Screen, total);
+        let running = self.progress.start(Stage::Screen, total);
         let variants = cells::screen(tasks, drafts, desk, Composer.name(), &Lexicon::default(), &running).await;
         let counts = VariantCounts::of(&variants);
         running.finish(format!(
@@ -409,8 +346,7 @@ impl Run<'_> {
         model: &Arc<Model>,
         variants: &[Variant],
     ) -> Result<DeliveryTally, Error> {
-        let progress = Arc::clone(&self.progress);
-        let running = progress.start(Stage::Deliver, u64::from(shard_count));
+        let running = self.progress.start(Stage::Deliver, u64::from(shard_count));
         let delivering = Arc::new(Delivering::new(&self.plan.campaign, model.segments(), variants));
         let delivered = shards::map(shard_count, &running, |id| {
             let (delivering, model, store) = (Arc::clone(&delivering), Arc::clone(model), self.store.clone());
@@ -538,26 +474,4 @@ fn same_inputs(plan: &Plan, customers: Option<Digest>, earlier: Option<&Frozen>,
     .in_file(folder)
     .at_field("campaign.id")
     .into())
-}
-
-fn customer_counts(ingested: &Ingested, deliveries: &DeliveryTally) -> CustomerCounts {
-    let total = deliveries.total();
-    CustomerCounts {
-        read: ingested.read,
-        quarantined: ingested.quarantined,
-        suppressed: ingested.suppressed,
-        duplicates: ingested.duplicates,
-        holdout: total.holdout,
-        held: total.held,
-        assigned: total.assigned + total.fallback,
-    }
-}
-
-fn arm_counts(design: &Design, deliveries: &DeliveryTally) -> Vec<(String, u64)> {
-    let reached = |arm: usize| {
-        let of_arm = deliveries.cells.iter().filter(|((_, index), _)| usize::from(*index) == arm);
-        of_arm.map(|(_, counts)| counts.assigned + counts.fallback).sum()
-    };
-    let arms = design.arms.iter().enumerate().filter(|(_, arm)| arm.name.as_str() != HOLDOUT);
-    arms.map(|(index, arm)| (arm.name.to_string(), reached(index))).collect()
 }

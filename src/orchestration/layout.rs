@@ -2,6 +2,8 @@
 
 use crate::{domain::customer::ShardId, store::BlobPath};
 
+/// In the output folder; holds a folder for each campaign, in which all the other names are.
+pub const CAMPAIGNS: &str = "campaigns";
 pub const CAMPAIGN: &str = "campaign.json";
 pub const QUALITY: &str = "ingest/quality.json";
 pub const QUARANTINE: &str = "ingest/quarantine.csv";

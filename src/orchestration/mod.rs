@@ -11,4 +11,5 @@ mod plan;
 pub mod progress;
 pub mod results;
 mod shards;
+pub mod summary;
 mod workspace;

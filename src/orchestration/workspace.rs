@@ -14,6 +14,7 @@ use std::{
 use crate::{
     Error,
     domain::{id::CampaignId, problem::Problem},
+    orchestration::layout,
     store::Files,
 };
 
@@ -30,7 +31,7 @@ pub struct Workspace {
 impl Workspace {
     /// Claims the campaign's folder under `out`. Nothing of an earlier run is touched yet.
     pub fn claim(out: &Path, id: &CampaignId) -> Result<Self, Error> {
-        let campaigns = out.join("campaigns");
+        let campaigns = out.join(layout::CAMPAIGNS);
         let lock = claim_lock(&campaigns, id).map_err(|error| {
             Problem::new(
                 format!("the output folder cannot be used: {error}"),
