@@ -100,7 +100,7 @@ mod tests {
             let ranges: Vec<_> = ranges.into_iter().map(|(a, b)| a.min(b)..a.max(b)).collect();
             let claims: Vec<_> = (1..).zip(ranges.iter().cloned()).collect();
             let paragraphs = lay_out(body, &sample::report().slots, &claims, &ranges);
-            prop_assert_eq!(text(&paragraphs), "Hello there, na\u{ef}ve caf\u{e9}.|Second there.|Third {{unknown}}.");
+            prop_assert_eq!(text(&paragraphs), "Hello there, na\u{ef}ve caf\u{e9}.|Second {{ first_name }}.|Third {{unknown}}.");
             let mut ends: Vec<usize> = paragraphs.iter().flatten().flat_map(|piece| piece.ends.clone()).collect();
             let numbered = ends.len();
             ends.sort_unstable();
