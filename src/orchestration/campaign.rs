@@ -240,7 +240,7 @@ impl Run<'_> {
                 Next::Model(model) => break model,
             };
             passes += 1;
-            let profiles = shards::map(shard_count, &running, |id| {
+            let profile = |id| {
                 let (fitter, store) = (Arc::clone(&fitter), self.store.clone());
                 async move {
                     let bytes = shards::load(&store, layout::SHARDS, id).await?;
@@ -249,9 +249,9 @@ impl Run<'_> {
                     })
                     .await
                 }
-            })
-            .await?;
-            let profile = profiles.into_iter().reduce(Profile::merge).unwrap_or_else(|| fitter.empty());
+            };
+            let merged = shards::reduce(shard_count, &running, profile, Profile::merge).await?;
+            let profile = merged.unwrap_or_else(|| fitter.empty());
             let fitter = Arc::into_inner(fitter).expect("the workers that shared the fitter have ended");
             next = fitter.advance(profile);
         };

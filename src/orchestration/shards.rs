@@ -29,6 +29,31 @@ where
         .await
 }
 
+/// The results of `work` merged in the order of the shards, as soon as they are there: only those of the shards in
+/// flight are in memory. `None`: there is no shard.
+pub async fn reduce<T, Work, Doing>(
+    count: u32,
+    running: &Running<'_>,
+    work: Work,
+    merge: impl Fn(T, T) -> T,
+) -> Result<Option<T>, Error>
+where
+    Work: Fn(ShardId) -> Doing,
+    Doing: Future<Output = Result<T, Error>>,
+{
+    stream::iter((0..count).map(ShardId))
+        .map(work)
+        .buffered(parallelism())
+        .inspect_ok(|_| running.advance(1))
+        .try_fold(None, |merged, next| {
+            std::future::ready(Ok(Some(match merged {
+                None => next,
+                Some(merged) => merge(merged, next),
+            })))
+        })
+        .await
+}
+
 /// Runs CPU-bound work beside the async tasks.
 pub async fn compute<T: Send + 'static>(
     what: &'static str,
