@@ -99,7 +99,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             format!("{:.0} MB", peak as f64 / 1e6),
         ]);
         let seconds = |stage| run.stages.iter().filter(|timing| timing.stage == stage).map(|t| t.seconds).sum::<f64>();
-        stages.add_row(std::iter::once(size.to_string()).chain(names.map(|stage| format!("{:.3} s", seconds(stage)))));
+        stages.add_row(
+            [size.to_string(), method.as_str().to_owned()]
+                .into_iter()
+                .chain(names.map(|stage| format!("{:.3} s", seconds(stage)))),
+        );
         fs::remove_dir_all(folder)?;
     }
     for table in [&mut totals, &mut stages] {
