@@ -22,7 +22,8 @@ use crate::{
   cpo export --campaign out/campaigns/spring > messages.csv
   cpo export --campaign out/campaigns/spring --channel email --format jsonl --output email.jsonl
 
-Only customers with an approved message are written; holdout and held customers are not.")]
+Only customers with an approved message are written; holdout and held customers are not. Customers' ids are
+written as they are: whoever opens the CSV in a spreadsheet should import its columns as text.")]
 pub struct Args {
     /// The folder of a finished campaign.
     #[arg(long, value_name = "DIR")]

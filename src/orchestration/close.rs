@@ -190,7 +190,7 @@ pub fn legal_basis(plan: &Plan) -> String {
     }
     for channel in &plan.campaign.campaign.channels {
         if let Some(column) = mapped(Channel::consent_attribute(*channel)) {
-            sentence.push_str(&format!(" {channel} needs a yes in column `{column}`."));
+            sentence.push_str(&format!(" The channel {channel} needs a yes in column `{column}`."));
         }
     }
     if plan.campaign.customers.suppression.is_some() {

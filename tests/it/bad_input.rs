@@ -1,6 +1,10 @@
 //! Every bad input ends with exit code 2, a message that names file, line and remedy, and nothing half-written.
 
-use std::{fs, io::Write as _};
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 use crate::support::{Folder, stderr};
 
@@ -59,13 +63,29 @@ fn binary_junk() {
     customers(junk, &["bad.csv"]);
 }
 
-/// A whole gigabyte is streamed at the reader itself in `tests/ingest.rs`; here what the program says of a long one.
 #[test]
-fn a_line_that_does_not_end() {
+fn a_line_of_a_gigabyte_is_refused_after_its_first_mebibyte() {
     let folder = Folder::new();
     let header = folder.read("customers.csv").lines().next().unwrap().to_owned();
-    folder.write("bad.csv", header + "\n" + &"a".repeat(8 << 20));
-    refused(&folder, "bad.csv", &["bad.csv:2", "1 MiB"]);
+    let mut run = Command::new(env!("CARGO_BIN_EXE_cpo"))
+        .current_dir(folder.path(""))
+        .args(["run", "campaign.toml", "--customers", "/dev/stdin"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = run.stdin.take().unwrap();
+    writeln!(input, "{header}").unwrap();
+    let chunk = vec![b'a'; 1 << 16];
+    // The program stops reading long before the end, which breaks the pipe.
+    let taken = (0..1 << 14).take_while(|_| input.write_all(&chunk).is_ok()).count();
+    drop(input);
+    let output = run.wait_with_output().unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("/dev/stdin:2") && message.contains("1 MiB") && message.contains("fix: "), "{message}");
+    assert!(taken < 1 << 10, "{taken} chunks of 64 KiB were read");
+    assert_eq!(folder.written(), Vec::<std::path::PathBuf>::new(), "something was left behind");
 }
 
 #[test]
