@@ -28,7 +28,7 @@ use super::{
 use crate::{
     Error,
     agents::{
-        experimentation::{deliver::Delivering, deliveries::Tally as DeliveryTally, design::Design},
+        experimentation::{deliver::Delivering, deliveries::Tally as DeliveryTally, design::Design, words},
         generation::{Writer as _, composer::Composer, phrases},
         retrieval::{Retrieved, full_text::FullText},
         safety::Lexicon,
@@ -214,7 +214,11 @@ impl Run<'_> {
         self.record_tables("ingest", layout::SHARDS, "customers who may be contacted", written);
         running.finish(format!(
             "{} rows: {} may be contacted, {} suppressed, {} quarantined, {} duplicates",
-            ingested.read, ingested.contactable, ingested.suppressed, ingested.quarantined, ingested.duplicates
+            words::count(ingested.read),
+            words::count(ingested.contactable),
+            words::count(ingested.suppressed),
+            words::count(ingested.quarantined),
+            words::count(ingested.duplicates)
         ));
         Ok(ingested)
     }
@@ -381,9 +385,9 @@ impl Run<'_> {
         let total = tally.total();
         running.finish(format!(
             "{} assigned, {} holdout, {} held",
-            total.assigned + total.fallback,
-            total.holdout,
-            total.held
+            words::count(total.assigned + total.fallback),
+            words::count(total.holdout),
+            words::count(total.held)
         ));
         Ok(tally)
     }

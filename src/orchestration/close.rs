@@ -8,6 +8,7 @@ use crate::{
         experimentation::{
             deliveries::{Counts, Tally},
             design::Design,
+            words,
         },
         retrieval::Retrieved,
         segmentation::{Model, RuleOverlap},
@@ -168,7 +169,10 @@ fn reasons<Reason: std::fmt::Display>(counts: &BTreeMap<Reason, u64>) -> Vec<Rea
 fn overlap_in_words(overlap: &RuleOverlap) -> String {
     format!(
         "{} customers match both `{}` and `{}`; of these two, `{}` stands first.",
-        overlap.customers, overlap.winner, overlap.other, overlap.winner
+        words::count(overlap.customers),
+        overlap.winner,
+        overlap.other,
+        overlap.winner
     )
 }
 

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::progress::Timing;
 use crate::{
-    agents::experimentation::{deliveries::Tally, design::Design},
+    agents::experimentation::{deliveries::Tally, design::Design, words},
     domain::{experiment::HOLDOUT, variant::Variant, verdict::Decision},
     ingest::Ingested,
 };
@@ -110,6 +110,9 @@ pub fn held(customers: u64, variants: &[Variant]) -> Option<String> {
         None => "they wait for a person's review".to_owned(),
     };
     (customers > 0).then(|| {
-        format!("{customers} customers are held, as no message for them is approved: {reason}. See the report.")
+        format!(
+            "{} customers are held, as no message for them is approved: {reason}. See the report.",
+            words::count(customers)
+        )
     })
 }
