@@ -1,6 +1,7 @@
 //! The campaign file: its shape, its checks, its frozen form.
 
 pub mod campaign;
+mod check;
 mod day;
 mod locate;
 mod wording;
