@@ -90,7 +90,7 @@ fn read<T: DeserializeOwned>(name: &str) -> Option<Vec<T>> {
 }
 
 struct World {
-    library: Library,
+    content: Library,
     phrases: PhraseBook,
 }
 
@@ -98,11 +98,11 @@ impl World {
     fn load() -> Option<Self> {
         let documents = read::<SourceDocument>("documents.jsonl")?.into_iter().map(document).collect();
         let phrases = lines("phrases.txt")?.lines().map(str::to_owned).chain([SUBJECT.to_owned()]).collect::<Vec<_>>();
-        Some(Self { library: Library::new(documents), phrases: PhraseBook::new(phrases) })
+        Some(Self { content: Library::new(documents), phrases: PhraseBook::new(phrases) })
     }
 
     fn passage(&self, id: &str) -> Option<&Passage> {
-        Some(self.library.passage(&PassageId::new(id).ok()?)?.1)
+        Some(self.content.passage(&PassageId::new(id).ok()?)?.1)
     }
 
     /// Each sentence that cites becomes a claim on the whole of the first passage it cites.
@@ -130,7 +130,7 @@ impl World {
             });
         }
         let allowed: Vec<Hit> = self
-            .library
+            .content
             .documents()
             .iter()
             .filter(|document| allowed.iter().any(|id| id == document.id.as_str()))
@@ -144,7 +144,7 @@ impl World {
             locale: Locale::new("en").unwrap(),
         };
         let gate = Gate {
-            library: &self.library,
+            content: &self.content,
             date: DATE,
             allowed: &allowed,
             phrases: &self.phrases,

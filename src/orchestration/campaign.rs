@@ -140,7 +140,7 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
     if plan.attributes.get(CONSENT).is_none() {
         warnings.push(close::legal_basis(&plan));
     }
-    warnings.extend(plan.library.strangers(plan.date, model.segments()));
+    warnings.extend(plan.content.strangers(plan.date, model.segments()));
     let counts = CustomerCounts::of(&ingested, &deliveries);
     warnings.extend(summary::held(counts.held, &variants));
     warnings.extend(design.warnings.iter().cloned());
@@ -307,13 +307,13 @@ impl Run<'_> {
     async fn retrieve(&mut self, segments: &[Segment]) -> Result<Vec<Retrieved>, Error> {
         let queries = cells::queries(&self.plan.campaign, segments);
         let running = self.progress.start(Stage::Retrieve, queries.len() as u64);
-        let index = FullText::new(&self.plan.library, self.plan.date)
+        let index = FullText::new(&self.plan.content, self.plan.date)
             .map_err(|error| Error::failed("the content cannot be indexed", error))?;
         let retrieved = cells::retrieve(queries, &index, &self.plan.content_folder, &running).await?;
         running.finish(format!(
             "{} of {} documents usable on {}",
-            self.plan.library.usable(self.plan.date).count(),
-            self.plan.library.documents().len(),
+            self.plan.content.usable(self.plan.date).count(),
+            self.plan.content.documents().len(),
             self.plan.date
         ));
         self.put_json("content", layout::PASSAGES, "the passages each segment's messages may draw on", &retrieved)
@@ -329,7 +329,7 @@ impl Run<'_> {
             campaign,
             date: self.plan.date,
             segments,
-            library: &self.plan.library,
+            content: &self.plan.content,
             retrieved,
             phrases: &phrases,
         };
@@ -471,7 +471,7 @@ fn same_inputs(plan: &Plan, customers: Option<Digest>, earlier: Option<&Frozen>,
     let Some(earlier) = earlier else { return Ok(()) };
     let changed = if plan.digest()? != earlier.digest {
         "campaign file"
-    } else if plan.content != earlier.content {
+    } else if plan.content_digest != earlier.content {
         "content"
     } else if plan.suppression.sha256() != earlier.suppression {
         "suppression list"

@@ -125,7 +125,7 @@ pub struct Desk<'a> {
     pub campaign: &'a Campaign,
     pub date: Date,
     pub segments: &'a [Segment],
-    pub library: &'a Library,
+    pub content: &'a Library,
     pub retrieved: &'a [Retrieved],
     pub phrases: &'a PhraseBook,
 }
@@ -145,7 +145,7 @@ impl Desk<'_> {
         self.hits(cell)
             .iter()
             .filter_map(|hit| {
-                let (document, passage) = self.library.passage(&hit.passage)?;
+                let (document, passage) = self.content.passage(&hit.passage)?;
                 Some(Source { document, passage })
             })
             .collect()
@@ -198,7 +198,7 @@ pub async fn screen(
                 Err(why) => (Draft::nothing(), not_written(why)),
                 Ok(draft) => {
                     let gate = Gate {
-                        library: desk.library,
+                        content: desk.content,
                         date: desk.date,
                         allowed: desk.hits(&task.cell),
                         phrases: desk.phrases,
@@ -299,7 +299,7 @@ mod tests {
             campaign: &campaign,
             date,
             segments: &segments,
-            library: &library,
+            content: &library,
             retrieved: &retrieved,
             phrases: &phrases,
         };

@@ -77,7 +77,7 @@ impl Finished<'_> {
                     .collect(),
                 notes: self.overlaps.iter().map(overlap_in_words).collect(),
             },
-            sources: Sources::of(self.plan.library.documents(), self.retrieved.to_vec(), self.variants, date),
+            sources: Sources::of(self.plan.content.documents(), self.retrieved.to_vec(), self.variants, date),
             variants: self.variants.to_vec(),
             slots: campaign.generation.slots.clone(),
             design: self.design.clone(),

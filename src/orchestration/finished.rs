@@ -42,7 +42,7 @@ impl Frozen {
             schema: "campaign/1".to_owned(),
             digest: plan.digest()?,
             campaign: plan.campaign.clone(),
-            content: plan.content,
+            content: plan.content_digest,
             customers,
             suppression: plan.suppression.sha256(),
             engine: env!("CARGO_PKG_VERSION").to_owned(),

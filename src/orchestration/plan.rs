@@ -18,10 +18,10 @@ pub struct Plan {
     pub campaign: Campaign,
     pub attributes: Attributes,
     pub segmentation: segmentation::Plan,
-    pub library: Library,
+    pub content: Library,
     pub content_folder: PathBuf,
     /// Of all documents.
-    pub content: Digest,
+    pub content_digest: Digest,
     /// The day for which approvals, validity windows and offers are judged.
     pub date: Date,
     pub suppression: Suppression,
@@ -58,8 +58,17 @@ impl Plan {
         };
         match (segmentation, library, suppression) {
             (Some(segmentation), Some(library), Some(suppression)) if problems.is_empty() => {
-                let content = library.digest();
-                Ok(Self { campaign, attributes, segmentation, library, content_folder, content, date, suppression })
+                let content_digest = library.digest();
+                Ok(Self {
+                    campaign,
+                    attributes,
+                    segmentation,
+                    content: library,
+                    content_folder,
+                    content_digest,
+                    date,
+                    suppression,
+                })
             }
             _ => Err(Error::Input(problems)),
         }

@@ -303,7 +303,7 @@ mod tests {
     /// The sample campaign, with one arm per tone and all channels.
     struct Sample {
         campaign: Campaign,
-        library: Library,
+        content: Library,
         index: FullText,
     }
 
@@ -324,7 +324,7 @@ mod tests {
                 .into();
             let library = Library::load(&folder.join(&campaign.content.path)).unwrap();
             let index = FullText::new(&library, campaign.campaign.date.unwrap()).unwrap();
-            Self { campaign, library, index }
+            Self { campaign, content: library, index }
         }
 
         fn segments(&self) -> Vec<Option<Segment>> {
@@ -355,7 +355,7 @@ mod tests {
                 limit: self.campaign.content.passages,
             };
             let source = |hit: crate::agents::retrieval::Hit| {
-                let (document, passage) = self.library.passage(&hit.passage).unwrap();
+                let (document, passage) = self.content.passage(&hit.passage).unwrap();
                 Source { document, passage }
             };
             self.index.retrieve(&query).await.unwrap().into_iter().map(source).collect()
@@ -417,7 +417,7 @@ mod tests {
         }
         assert!(draft.claims.iter().any(|claim| claim.span.field == Field::Body));
         for claim in &draft.claims {
-            let (document, passage) = sample.library.passage(&claim.citation.passage).unwrap();
+            let (document, passage) = sample.content.passage(&claim.citation.passage).unwrap();
             assert!(document.is_usable_on(brief.date));
             assert!(brief.sources.iter().any(|source| source.passage.id == passage.id));
             assert_eq!(claim.citation.version, passage.version);

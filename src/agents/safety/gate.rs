@@ -24,7 +24,7 @@ use crate::{
 /// All that is needed to judge the drafts of one cell.
 #[derive(Clone, Copy)]
 pub struct Gate<'a> {
-    pub library: &'a Library,
+    pub content: &'a Library,
     /// The campaign's date.
     pub date: Date,
     /// What retrieval gave for the cell: nothing else may be cited.
@@ -52,9 +52,9 @@ impl Gate<'_> {
             _ => Notation::AsWritten,
         };
         let sources =
-            grounding::Sources { library: self.library, allowed: self.allowed, date: self.date, cell, notation };
+            grounding::Sources { content: self.content, allowed: self.allowed, date: self.date, cell, notation };
         let coverage = coverage::check(draft, self.phrases);
-        let documents = self.library.documents().iter();
+        let documents = self.content.documents().iter();
         let products: BTreeSet<&str> = documents
             .flat_map(|document| document.products.iter().map(String::as_str))
             .filter(|product| !product.is_empty())
@@ -214,7 +214,7 @@ mod tests {
         async fn judge(&self, draft: &Draft) -> Verdict {
             let library = Library::new(self.documents.clone());
             let gate = Gate {
-                library: &library,
+                content: &library,
                 date: fixture::DATE,
                 allowed: &self.allowed,
                 phrases: &self.phrases,

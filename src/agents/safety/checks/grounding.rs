@@ -36,7 +36,7 @@ use super::{
 /// What may be cited, and for whom.
 #[derive(Debug, Clone, Copy)]
 pub struct Sources<'a> {
-    pub library: &'a Library,
+    pub content: &'a Library,
     pub allowed: &'a [Hit],
     pub date: Date,
     pub cell: &'a Cell,
@@ -122,7 +122,7 @@ type Reasons = Vec<(Rule, String)>;
 
 fn locate<'a>(claim: &Claim, sources: &Sources<'a>) -> Result<Place<'a>, Reasons> {
     let citation = &claim.citation;
-    let Some((document, passage)) = sources.library.passage(&citation.passage) else {
+    let Some((document, passage)) = sources.content.passage(&citation.passage) else {
         return Err(vec![(Rule::SourceNotUsable, "there is no such passage".to_owned())]);
     };
     let unusable = why_unusable(claim, document, passage, sources);
@@ -417,7 +417,7 @@ mod tests {
         let draft = Draft { message: Message { subject: None, body }, claims, usage: Usage::default() };
         let library = Library::new(vec![document.clone()]);
         let sources = Sources {
-            library: &library,
+            content: &library,
             allowed: &allowed,
             date: fixture::DATE,
             cell: &cell(),
@@ -591,7 +591,7 @@ mod tests {
                 document.headlines = if is_approved { vec![headline.to_owned()] } else { Vec::new() };
                 let library = Library::new(vec![document.clone()]);
                 let sources = Sources {
-                    library: &library,
+                    content: &library,
                     allowed: &allowed,
                     date: fixture::DATE,
                     cell: &cell(),
@@ -623,7 +623,7 @@ mod tests {
         let draft = Draft { message, claims: vec![claim("nowhere#p1")], usage: Usage::default() };
         let library = Library::new(Vec::new());
         let sources = Sources {
-            library: &library,
+            content: &library,
             allowed: &[],
             date: fixture::DATE,
             cell: &cell(),
