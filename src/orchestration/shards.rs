@@ -2,7 +2,7 @@
 
 use std::{future::Future, num::NonZeroUsize};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
     Error,
@@ -15,21 +15,16 @@ use crate::{
     store::{Blobs, table},
 };
 
-/// The results of `work` in the order of the shards.
+/// The results of `work`, in the order of the shards.
 pub async fn map<T, Work, Doing>(count: u32, running: &Running<'_>, work: Work) -> Result<Vec<T>, Error>
 where
     Work: Fn(ShardId) -> Doing,
     Doing: Future<Output = Result<T, Error>>,
 {
-    stream::iter((0..count).map(ShardId))
-        .map(work)
-        .buffered(parallelism())
-        .inspect_ok(|_| running.advance(1))
-        .try_collect()
-        .await
+    in_order(count, running, work).try_collect().await
 }
 
-/// The results of `work` merged in the order of the shards, as soon as they are there: only those of the shards in
+/// The results of `work`, merged in the order of the shards as soon as they are there: only those of the shards in
 /// flight are in memory. `None`: there is no shard.
 pub async fn reduce<T, Work, Doing>(
     count: u32,
@@ -41,17 +36,22 @@ where
     Work: Fn(ShardId) -> Doing,
     Doing: Future<Output = Result<T, Error>>,
 {
-    stream::iter((0..count).map(ShardId))
-        .map(work)
-        .buffered(parallelism())
-        .inspect_ok(|_| running.advance(1))
-        .try_fold(None, |merged, next| {
-            std::future::ready(Ok(Some(match merged {
-                None => next,
-                Some(merged) => merge(merged, next),
-            })))
-        })
-        .await
+    let merge_next = |merged: Option<T>, next| {
+        let merged = match merged {
+            None => next,
+            Some(merged) => merge(merged, next),
+        };
+        std::future::ready(Ok(Some(merged)))
+    };
+    in_order(count, running, work).try_fold(None, merge_next).await
+}
+
+fn in_order<T, Work, Doing>(count: u32, running: &Running<'_>, work: Work) -> impl Stream<Item = Result<T, Error>>
+where
+    Work: Fn(ShardId) -> Doing,
+    Doing: Future<Output = Result<T, Error>>,
+{
+    stream::iter((0..count).map(ShardId)).map(work).buffered(parallelism()).inspect_ok(|_| running.advance(1))
 }
 
 /// Runs CPU-bound work beside the async tasks.
