@@ -371,7 +371,7 @@ fn one() -> f64 {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budget {
-    /// A run that could cost more does not start; `None`: no limit.
+    /// The most the providers may charge; `None`: no limit. The embedded ones charge nothing, so it is only recorded.
     pub max_usd: Option<Usd>,
 }
 
