@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use crate::{
     domain::{digest::Digest, id::CampaignId},
-    store::{BlobPath, Blobs, Error},
+    store::{BlobPath, Files},
 };
 
 /// The file that stands for all others: written last, and the one to keep a copy of elsewhere.
@@ -137,20 +137,16 @@ pub enum Mismatch {
 
 /// Checks a campaign's folder against its audit; empty: everything is as it was when the campaign was closed.
 /// `known` tells which files may be there without being covered (results that came later, the audit itself).
-pub async fn verify(
-    store: &dyn Blobs,
-    folder: &[BlobPath],
-    known: impl Fn(&str) -> bool,
-) -> Result<Root, Vec<Mismatch>> {
+pub fn verify(store: &Files, folder: &[BlobPath], known: impl Fn(&str) -> bool) -> Result<Root, Vec<Mismatch>> {
     let root_path = path(ROOT);
     let unreadable = |path: &BlobPath| vec![Mismatch::Unreadable(path.to_string())];
-    let bytes = store.get(&root_path).await.map_err(|_| unreadable(&root_path))?;
+    let bytes = store.get(&root_path).map_err(|_| unreadable(&root_path))?;
     let root: Root = serde_json::from_slice(&bytes).map_err(|_| unreadable(&root_path))?;
     let mut problems = Vec::new();
     let mut covered = std::collections::BTreeSet::new();
     for head in &root.segments {
         let segment_path = segment_path(&head.name);
-        let segment: Segment = match store.get(&segment_path).await.map(|bytes| serde_json::from_slice(&bytes)) {
+        let segment: Segment = match store.get(&segment_path).map(|bytes| serde_json::from_slice(&bytes)) {
             Ok(Ok(segment)) => segment,
             _ => {
                 problems.push(Mismatch::Unreadable(segment_path.to_string()));
@@ -166,7 +162,7 @@ pub async fn verify(
             }
             covered.insert(entry.path.clone());
             match BlobPath::new(entry.path.as_str()) {
-                Ok(path) => match store.get(&path).await {
+                Ok(path) => match store.get(&path) {
                     Ok(bytes) if Digest::of(&bytes) == entry.sha256 => {
                         // The chain does not cover the size.
                         if bytes.len() as u64 != entry.bytes {
@@ -194,15 +190,12 @@ pub async fn verify(
     if problems.is_empty() { Ok(root) } else { Err(problems) }
 }
 
-/// Writes the segments and, last of all, the root.
-pub async fn write(recorder: &Recorder, store: &dyn Blobs) -> Result<Root, Error> {
-    for segment in recorder.segments() {
-        let bytes = to_json(segment);
-        store.put(&segment_path(&segment.name), bytes).await?;
-    }
+/// The root, and the audit's own files in the order in which they are to be written: the root's comes last.
+pub fn documents(recorder: &Recorder) -> (Root, Vec<(BlobPath, Vec<u8>)>) {
     let root = recorder.root();
-    store.put(&path(ROOT), to_json(&root)).await?;
-    Ok(root)
+    let segments = recorder.segments().iter().map(|segment| (segment_path(&segment.name), to_json(segment)));
+    let files = segments.chain([(path(ROOT), to_json(&root))]).collect();
+    (root, files)
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {
@@ -246,65 +239,68 @@ fn tree_root(segments: &[SegmentHead]) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Memory;
 
     fn written(name: &str, bytes: &str) -> Written {
         Written { path: path(name), bytes: bytes.len() as u64, sha256: Digest::of(bytes) }
     }
 
-    async fn closed() -> Memory {
-        let store = Memory::default();
+    /// The temporary folder goes with the first of them.
+    fn closed() -> (tempfile::TempDir, Files) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Files::new(folder.path());
         let mut recorder = Recorder::new(CampaignId::new("spring").unwrap());
         for (segment, name, bytes) in [("plan", "campaign.json", "{}"), ("run", "a/1", "x"), ("run", "a/2", "y")] {
-            store.put(&path(name), bytes.into()).await.unwrap();
+            store.put(&path(name), bytes.as_bytes()).unwrap();
             recorder.record(segment, written(name, bytes));
         }
-        write(&recorder, &store).await.unwrap();
-        store
+        for (path, bytes) in documents(&recorder).1 {
+            store.put(&path, &bytes).unwrap();
+        }
+        (folder, store)
     }
 
-    async fn complaints(store: &Memory) -> Vec<String> {
-        let files = store.list(None).await.unwrap();
-        match verify(store, &files, |path| path.starts_with("audit/")).await {
+    fn complaints(store: &Files) -> Vec<String> {
+        let files = store.list(None).unwrap();
+        match verify(store, &files, |path| path.starts_with("audit/")) {
             Ok(_) => Vec::new(),
             Err(problems) => problems.iter().map(ToString::to_string).collect(),
         }
     }
 
-    #[tokio::test]
-    async fn an_untouched_folder_verifies_and_every_change_is_seen() {
-        assert_eq!(complaints(&closed().await).await, Vec::<String>::new());
+    #[test]
+    fn an_untouched_folder_verifies_and_every_change_is_seen() {
+        let (_folder, store) = closed();
+        assert_eq!(complaints(&store), Vec::<String>::new());
 
-        let store = closed().await;
-        store.put(&path("a/2"), b"z".to_vec()).await.unwrap();
-        assert_eq!(complaints(&store).await, ["a/2: was changed after the campaign was closed"]);
+        let (_folder, store) = closed();
+        store.put(&path("a/2"), b"z").unwrap();
+        assert_eq!(complaints(&store), ["a/2: was changed after the campaign was closed"]);
 
-        let store = closed().await;
-        store.put(&path("a/3"), b"z".to_vec()).await.unwrap();
-        assert_eq!(complaints(&store).await, ["a/3: stands in the folder, and the audit does not know it"]);
+        let (_folder, store) = closed();
+        store.put(&path("a/3"), b"z").unwrap();
+        assert_eq!(complaints(&store), ["a/3: stands in the folder, and the audit does not know it"]);
 
         // The size is in no digest.
-        let store = closed().await;
+        let (_folder, store) = closed();
         let segment = path("audit/segments/run.json");
-        let json =
-            String::from_utf8(store.get(&segment).await.unwrap()).unwrap().replacen("\"bytes\": 1", "\"bytes\": 7", 1);
-        store.put(&segment, json.into_bytes()).await.unwrap();
-        assert_eq!(complaints(&store).await, ["audit/segments/run.json: was changed after the campaign was closed"]);
+        let json = String::from_utf8(store.get(&segment).unwrap()).unwrap().replacen("\"bytes\": 1", "\"bytes\": 7", 1);
+        store.put(&segment, json.as_bytes()).unwrap();
+        assert_eq!(complaints(&store), ["audit/segments/run.json: was changed after the campaign was closed"]);
 
         // A forger who rewrites file and segment is caught by the head, one who rewrites that too by the root.
-        let store = closed().await;
-        store.put(&path("a/2"), b"z".to_vec()).await.unwrap();
+        let (_folder, store) = closed();
+        store.put(&path("a/2"), b"z").unwrap();
         let mut forged = Recorder::new(CampaignId::new("spring").unwrap());
         forged.record("run", written("a/1", "x"));
         forged.record("run", written("a/2", "z"));
         let segment = to_json(&forged.segments()[0]);
-        store.put(&path("audit/segments/run.json"), segment).await.unwrap();
-        assert_eq!(complaints(&store).await, ["segment run: its chain is broken"]);
+        store.put(&path("audit/segments/run.json"), &segment).unwrap();
+        assert_eq!(complaints(&store), ["segment run: its chain is broken"]);
 
-        let mut root: Root = serde_json::from_slice(&store.get(&path(ROOT)).await.unwrap()).unwrap();
+        let mut root: Root = serde_json::from_slice(&store.get(&path(ROOT)).unwrap()).unwrap();
         root.segments[1] = forged.root().segments[0].clone();
-        store.put(&path(ROOT), to_json(&root)).await.unwrap();
-        assert_eq!(complaints(&store).await, ["the root does not follow from the segments"]);
+        store.put(&path(ROOT), &to_json(&root)).unwrap();
+        assert_eq!(complaints(&store), ["the root does not follow from the segments"]);
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn of_campaign(args: Args, folder: &Path) -> Result<Results, Error> {
         }
         None => results::simulate(folder, &design)?,
     };
-    cli::block_on(results::add(folder, results.clone()))?;
+    results::add(folder, results.clone())?;
     Ok(results)
 }
 

@@ -8,7 +8,7 @@ use crate::{
     cli,
     domain::problem::Problem,
     orchestration::layout,
-    store::{Blobs as _, Files},
+    store::Files,
 };
 
 /// What `sha256sum --check` reads.
@@ -35,11 +35,8 @@ pub fn run(command: Command) -> Result<(), Error> {
         let problem = Problem::new(format!("no {} in it", audit::ROOT), "name the folder of a finished campaign");
         return Err(problem.in_file(folder).into());
     }
-    let result = cli::block_on(async {
-        let files = store.list(None).await.map_err(|error| Error::failed("the folder cannot be read", error))?;
-        Ok(audit::verify(&store, &files, written_after_close).await)
-    })?;
-    match result {
+    let files = store.list(None).map_err(|error| Error::failed("the folder cannot be read", error))?;
+    match audit::verify(&store, &files, written_after_close) {
         Ok(root) => cli::print(&format!(
             "{}: everything is as it was when the campaign was closed\nroot {}\n",
             folder.display(),

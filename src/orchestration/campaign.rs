@@ -106,9 +106,10 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
     let deliveries = run.deliver(ingested.shards, &model, &variants).await?;
     let ledger = run.settle(&variants, ingested.contactable).await?;
     let closing = progress.start(Stage::Close, 0);
-    let root = audit::write(&run.recorder, &run.store)
-        .await
-        .map_err(|error| Error::failed("the audit cannot be written", error))?;
+    let (root, documents) = audit::documents(&run.recorder);
+    for (path, bytes) in documents {
+        run.store.put(&path, &bytes).map_err(|error| Error::failed("the audit cannot be written", error))?;
+    }
     let mut report = Finished {
         plan: &plan,
         frozen: &frozen,
@@ -129,10 +130,10 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
     .report();
     if inputs.simulate {
         let simulated = results::simulate(run.store.root(), &design)?;
-        results::write(run.store.root(), &simulated).await?;
+        results::write(run.store.root(), &simulated)?;
         report.results = Some(simulated);
     }
-    close::write_report(&report, &run.store).await?;
+    close::write_report(&report, &run.store)?;
     let target = workspace.commit().map_err(|error| Error::failed("the results cannot take their place", error))?;
     closing.finish(format!("audit root {}", root.root.short()));
 

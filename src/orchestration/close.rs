@@ -25,7 +25,7 @@ use crate::{
         AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FileEntry, Funnel, ReasonCount, Report, Schema,
         SegmentFacts, Segmentation, Sources, StageCost, StageTime,
     },
-    store::{Blobs, Files},
+    store::Files,
 };
 
 /// All that a finished run knows of itself.
@@ -204,13 +204,13 @@ pub fn legal_basis(plan: &Plan) -> String {
 }
 
 /// Writes `report.json` and `report.html`.
-pub async fn write_report(report: &Report, store: &Files) -> Result<(), Error> {
+pub fn write_report(report: &Report, store: &Files) -> Result<(), Error> {
     let html = report.html().map_err(|error| Error::failed("the report cannot be rendered", error))?;
     let json =
         serde_json::to_vec_pretty(report).map_err(|error| Error::failed("the report cannot be written", error))?;
     for (name, bytes) in [(layout::REPORT_JSON, json), (layout::REPORT_HTML, html.into_bytes())] {
         let path = layout::blob(name);
-        let written = store.put(&path, bytes).await;
+        let written = store.put(&path, &bytes);
         written.map_err(|error| Error::failed("the report cannot be written", error))?;
     }
     Ok(())

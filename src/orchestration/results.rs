@@ -17,7 +17,7 @@ use crate::{
     },
     orchestration::{close, deliveries, finished, layout},
     report::Report,
-    store::{Blobs as _, Files},
+    store::Files,
 };
 
 /// Joins an outcomes file with a finished campaign's assignment and analyses it.
@@ -46,17 +46,17 @@ pub fn simulate(campaign: &Path, design: &Design) -> Result<Results, Error> {
 }
 
 /// `experiment/results.json`
-pub async fn write(campaign: &Path, results: &Results) -> Result<(), Error> {
+pub fn write(campaign: &Path, results: &Results) -> Result<(), Error> {
     let json =
         serde_json::to_vec_pretty(results).map_err(|error| Error::failed("the results cannot be written", error))?;
-    let written = Files::new(campaign).put(&layout::blob(layout::RESULTS), json).await;
+    let written = Files::new(campaign).put(&layout::blob(layout::RESULTS), &json);
     written.map_err(|error| Error::failed("the results cannot be written", error))
 }
 
 /// Adds results to a finished campaign: the file first, then the report again with them.
-pub async fn add(campaign: &Path, results: Results) -> Result<(), Error> {
+pub fn add(campaign: &Path, results: Results) -> Result<(), Error> {
     let mut report: Report = finished::read(campaign, layout::REPORT_JSON)?;
-    write(campaign, &results).await?;
+    write(campaign, &results)?;
     report.results = Some(results);
-    close::write_report(&report, &Files::new(campaign)).await
+    close::write_report(&report, &Files::new(campaign))
 }

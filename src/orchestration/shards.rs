@@ -12,7 +12,7 @@ use crate::{
         digest::Digest,
     },
     orchestration::{layout, progress::Running},
-    store::{Blobs, table},
+    store::{Files, table},
 };
 
 /// The results of `work`, in the order of the shards.
@@ -63,8 +63,8 @@ pub async fn compute<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(panicked)?.map_err(|error| Error::failed(what, error))
 }
 
-pub async fn load(store: &dyn Blobs, folder: &str, id: ShardId) -> Result<Vec<u8>, Error> {
-    store.get(&layout::table(folder, id)).await.map_err(|error| Error::failed("a shard cannot be read", error))
+pub async fn load(store: &Files, folder: &str, id: ShardId) -> Result<Vec<u8>, Error> {
+    store.get(&layout::table(folder, id)).map_err(|error| Error::failed("a shard cannot be read", error))
 }
 
 pub fn decode(id: ShardId, bytes: Vec<u8>) -> Result<Shard, parquet::errors::ParquetError> {
@@ -73,13 +73,13 @@ pub fn decode(id: ShardId, bytes: Vec<u8>) -> Result<Shard, parquet::errors::Par
 
 /// Writes bytes whose digest was taken where they were made.
 pub async fn put(
-    store: &dyn Blobs,
+    store: &Files,
     path: crate::store::BlobPath,
     bytes: Vec<u8>,
     sha256: Digest,
 ) -> Result<Written, Error> {
     let written = Written { path: path.clone(), bytes: bytes.len() as u64, sha256 };
-    store.put(&path, bytes).await.map_err(|error| Error::failed("a result cannot be written", error))?;
+    store.put(&path, &bytes).map_err(|error| Error::failed("a result cannot be written", error))?;
     Ok(written)
 }
 

@@ -1,16 +1,14 @@
-//! Blobs as files under one folder.
+//! A campaign's files in one folder.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use async_trait::async_trait;
-
-use super::{BlobPath, Blobs, Error};
+use super::BlobPath;
 
 /// A folder. A file appears under its name only when it is whole: it is written beside it first and then renamed.
-/// A process that dies in between leaves a `.tmp*` file, which [`Blobs::list`] does not show.
+/// A process that dies in between leaves a `.tmp*` file, which [`Files::list`] does not show.
 #[derive(Debug, Clone)]
 pub struct Files {
     root: PathBuf,
@@ -31,7 +29,12 @@ impl Files {
         self.root.join(path.as_str())
     }
 
-    fn write(&self, path: &BlobPath, bytes: &[u8]) -> io::Result<()> {
+    pub fn get(&self, path: &BlobPath) -> io::Result<Vec<u8>> {
+        fs::read(self.file(path))
+    }
+
+    /// In the place of what was there before.
+    pub fn put(&self, path: &BlobPath, bytes: &[u8]) -> io::Result<()> {
         let target = self.file(path);
         let folder = target.parent().expect("a blob's path has at least one segment below the root");
         fs::create_dir_all(folder)?;
@@ -40,30 +43,19 @@ impl Files {
         file.persist(&target)?;
         Ok(())
     }
-}
 
-#[async_trait]
-impl Blobs for Files {
-    async fn get(&self, path: &BlobPath) -> Result<Vec<u8>, Error> {
-        fs::read(self.file(path)).map_err(|source| from_io(path, source))
-    }
-
-    async fn put(&self, path: &BlobPath, bytes: Vec<u8>) -> Result<(), Error> {
-        self.write(path, &bytes).map_err(|source| from_io(path, source))
-    }
-
-    async fn list(&self, folder: Option<&BlobPath>) -> Result<Vec<BlobPath>, Error> {
+    /// All files below a folder (`None`: everything), sorted. Empty where there is none.
+    pub fn list(&self, folder: Option<&BlobPath>) -> io::Result<Vec<BlobPath>> {
         let mut found = Vec::new();
         let mut folders = vec![folder.map_or_else(|| self.root.clone(), |folder| self.file(folder))];
         while let Some(folder) = folders.pop() {
-            let failed = |source| Error::Io { path: folder.display().to_string(), source };
             let entries = match fs::read_dir(&folder) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(failed(source)),
+                Err(error) => return Err(error),
             };
             for entry in entries {
-                let entry = entry.map_err(failed)?.path();
+                let entry = entry?.path();
                 if entry.is_dir() {
                     folders.push(entry);
                 } else if let Some(path) = self.blob_path(&entry) {
@@ -98,49 +90,34 @@ fn new_file_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-fn from_io(path: &BlobPath, source: io::Error) -> Error {
-    match source.kind() {
-        io::ErrorKind::NotFound => Error::NotFound(path.clone()),
-        _ => Error::Io { path: path.to_string(), source },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Memory;
 
     fn path(path: &str) -> BlobPath {
         BlobPath::new(path).unwrap()
     }
 
-    /// What every store of blobs must do.
-    async fn conforms(store: &dyn Blobs) {
-        let (a, b) = (path("x/a.json"), path("x/y/b.json"));
-        assert!(matches!(store.get(&a).await, Err(Error::NotFound(_))));
-        assert_eq!(store.list(Some(&path("x"))).await.unwrap(), []);
-        store.put(&b, b"1".to_vec()).await.unwrap();
-        store.put(&a, b"2".to_vec()).await.unwrap();
-        assert_eq!(store.get(&b).await.unwrap(), b"1");
-        store.put(&b, b"4".to_vec()).await.unwrap();
-        assert_eq!(store.get(&b).await.unwrap(), b"4");
-        assert_eq!(store.list(Some(&path("x"))).await.unwrap(), [a.clone(), b.clone()]);
-        assert_eq!(store.list(None).await.unwrap(), [a, b]);
-        assert_eq!(store.list(Some(&path("nothing"))).await.unwrap(), []);
-    }
-
-    #[tokio::test]
-    async fn every_store_conforms() {
+    #[test]
+    fn what_was_put_is_there_and_listed_in_order() {
         let folder = tempfile::tempdir().unwrap();
-        conforms(&Files::new(folder.path())).await;
-        conforms(&Memory::default()).await;
+        let files = Files::new(folder.path());
+        let (a, b) = (path("x/a.json"), path("x/y/b.json"));
+        assert_eq!(files.get(&a).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(files.list(Some(&path("x"))).unwrap(), []);
+        files.put(&b, b"1").unwrap();
+        files.put(&a, b"2").unwrap();
+        files.put(&b, b"4").unwrap();
+        assert_eq!(files.get(&b).unwrap(), b"4");
+        assert_eq!(files.list(Some(&path("x"))).unwrap(), [a.clone(), b.clone()]);
+        assert_eq!(files.list(None).unwrap(), [a, b]);
     }
 
-    #[tokio::test]
-    async fn a_half_written_file_is_never_listed() {
+    #[test]
+    fn a_half_written_file_is_never_listed() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("x")).unwrap();
         fs::write(folder.path().join("x/.tmpAbC"), b"half").unwrap();
-        assert_eq!(Files::new(folder.path()).list(Some(&path("x"))).await.unwrap(), []);
+        assert_eq!(Files::new(folder.path()).list(Some(&path("x"))).unwrap(), []);
     }
 }
