@@ -19,6 +19,10 @@ impl Usd {
         ((0.0..=1e18).contains(&nanos)).then_some(Self(nanos as u64))
     }
 
+    pub fn times(self, count: u32) -> Self {
+        Self(self.0.saturating_mul(u64::from(count)))
+    }
+
     pub fn dollars(self) -> f64 {
         self.0 as f64 / 1e9
     }

@@ -4,7 +4,8 @@ use std::fmt;
 
 /// `/`-separated segments, each non-empty, without `..`, control characters or a backslash: it can never leave its
 /// container or folder.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct BlobPath(String);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +30,20 @@ impl BlobPath {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for BlobPath {
+    type Error = InvalidPath;
+
+    fn try_from(path: String) -> Result<Self, InvalidPath> {
+        Self::new(path)
+    }
+}
+
+impl From<BlobPath> for String {
+    fn from(path: BlobPath) -> Self {
+        path.0
     }
 }
 

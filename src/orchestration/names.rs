@@ -1,0 +1,90 @@
+//! Where an instance's state is kept. (What a run leaves for people is in [`layout`](super::layout).)
+//!
+//! ```text
+//! active/<campaign>                                         the sweeper's list
+//! instances/<campaign>/instance.json                        the state, replaced by compare-and-swap
+//! instances/<campaign>/history/<version>.json               the events of each version before
+//! instances/<campaign>/inbox/<event>.json                   requests not taken in yet
+//! instances/<campaign>/inputs/<digest>.json                 what it was started with; decisions of people
+//! instances/<campaign>/<generation>/arrivals/<step>/<group> who is through, a line each
+//! instances/<campaign>/<generation>/items/<step>/<item>     what each item gave; written once
+//! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
+//! campaigns/<campaign>/<generation>/                        the run's folder
+//! ```
+
+use super::{instance::EventId, stage::Step};
+use crate::{
+    domain::{digest::Digest, id::CampaignId},
+    store::BlobPath,
+};
+
+pub const ACTIVE: &str = "active";
+pub const INSTANCES: &str = "instances";
+
+pub fn active(campaign: &CampaignId) -> BlobPath {
+    path(format!("{ACTIVE}/{campaign}"))
+}
+
+/// All of an instance's state.
+pub fn folder(campaign: &CampaignId) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}"))
+}
+
+pub fn instance(campaign: &CampaignId) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/instance.json"))
+}
+
+pub fn history(campaign: &CampaignId, version: u64) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/history/{version:06}.json"))
+}
+
+pub fn inbox(campaign: &CampaignId) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/inbox"))
+}
+
+pub fn request(campaign: &CampaignId, event: &EventId) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/inbox/{}.json", event.as_str()))
+}
+
+pub fn input(campaign: &CampaignId, digest: Digest) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/inputs/{digest}.json"))
+}
+
+/// One generation of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Run {
+    pub campaign: CampaignId,
+    pub generation: u32,
+}
+
+impl Run {
+    pub fn arrivals(&self, step: Step, group: u32) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/arrivals/{step}/{group:05}", self.campaign, self.generation))
+    }
+
+    pub fn items(&self, step: Step) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/items/{step}", self.campaign, self.generation))
+    }
+
+    pub fn item(&self, step: Step, index: u32, attempt: u32) -> BlobPath {
+        path(format!("{}/{index:08}.{attempt}.json", self.items(step)))
+    }
+
+    pub fn claim(&self, step: Step, index: u32) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/claims/{step}/{index:08}", self.campaign, self.generation))
+    }
+
+    /// Where the run's files are.
+    pub fn folder(&self) -> BlobPath {
+        path(format!("campaigns/{}/{}", self.campaign, self.generation))
+    }
+
+    /// One of the run's files, see [`layout`](super::layout).
+    pub fn file(&self, name: &BlobPath) -> BlobPath {
+        path(format!("campaigns/{}/{}/{name}", self.campaign, self.generation))
+    }
+}
+
+fn path(name: String) -> BlobPath {
+    BlobPath::new(name).expect("ids, steps, digests and numbers are segments of paths")
+}
