@@ -333,7 +333,7 @@ async fn a_lease_hinders_no_write_and_is_not_listed(subject: Subject) {
     assert_error!(blobs.get(&path).await, NotFound);
     assert_eq!(blobs.list(Some(&subject.folder)).await.unwrap(), []);
     blobs.put(&path, b"1".to_vec(), Precondition::Absent).await.unwrap();
-    assert_eq!(blobs.list(Some(&subject.folder)).await.unwrap(), [path.clone()]);
+    assert_eq!(blobs.list(Some(&subject.folder)).await.unwrap(), vec![path.clone()]);
     blobs.delete(&path).await.unwrap();
     assert_error!(blobs.lease(&path, MINUTE).await, LeaseHeld);
     blobs.release(&lease).await.unwrap();
