@@ -231,9 +231,10 @@ impl Turn {
                 self.tell(Happened::Completed);
                 self.retire();
             }
-            // A stage of one item tells what it found in its arrival; without it there is no way on. The items of
-            // one that lacks it are counted as failed before they get here.
-            (Stage::Ingest | Stage::Fit | Stage::Design | Stage::Collect, _) => {}
+            // A stage of one item tells what it found in its arrival; without that there is no way on.
+            (Stage::Ingest | Stage::Fit | Stage::Design | Stage::Collect, _) => {
+                self.fail(Failure::ItemsFailed { step, failed: 1, planned: 1 });
+            }
         }
     }
 

@@ -399,6 +399,14 @@ impl StageState {
         matches!(self.state, Progress::Open { .. })
     }
 
+    /// Whether the group's items were not all taken in yet.
+    pub fn is_waiting_for(&self, group: u32) -> bool {
+        match &self.state {
+            Progress::Open { groups } => matches!(groups.get(group as usize), Some(None)),
+            Progress::Closed { .. } => false,
+        }
+    }
+
     pub fn groups(&self) -> u32 {
         self.planned.div_ceil(GROUP)
     }

@@ -1,11 +1,15 @@
 //! A campaign from start to report: which stage works on what, in which order, and where its results are kept.
 
+pub mod arrivals;
 pub mod campaign;
 mod cells;
+pub mod client;
 pub mod close;
 pub mod decide;
 pub mod deliveries;
+pub mod engine;
 pub mod finished;
+pub mod host;
 pub mod instance;
 pub mod item;
 pub mod layout;
@@ -19,5 +23,8 @@ mod shards;
 pub mod stage;
 pub mod start;
 pub mod summary;
+pub mod sweeper;
+pub mod turn;
+pub mod worker;
 pub mod work;
 mod workspace;
