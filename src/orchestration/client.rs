@@ -11,9 +11,7 @@ use super::{
     arrivals::{self, Standing},
     decide,
     engine::{Engine, Held},
-    instance::{
-        Budget, ENGINE, Envelope, EnvelopeSchema, EventId, Gate, Instance, Progress, Request, Schema, Status,
-    },
+    instance::{Budget, ENGINE, Envelope, EnvelopeSchema, EventId, Gate, Instance, Progress, Request, Schema, Status},
     names,
     stage::Step,
     start::Start,

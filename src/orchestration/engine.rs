@@ -17,7 +17,7 @@ use super::{
     instance::Instance,
     item::{Wake, WakeSchema},
     names,
-    work::Workshop,
+    work::Agents,
 };
 use crate::{
     domain::id::CampaignId,
@@ -34,7 +34,7 @@ pub const ITEM_TIME: Duration = Duration::from_secs(240);
 #[derive(Debug)]
 pub struct Engine {
     pub store: Store,
-    pub workshop: Workshop,
+    pub agents: Arc<dyn Agents>,
     clock: Clock,
     views: Mutex<HashMap<CampaignId, (Instant, Arc<Instance>)>>,
     /// Told whenever this engine changed an instance or brought an item through.
@@ -65,8 +65,8 @@ pub struct Held {
 }
 
 impl Engine {
-    pub fn new(store: Store, workshop: Workshop, clock: Clock) -> Self {
-        Self { store, workshop, clock, views: Mutex::default(), changed: Notify::new() }
+    pub fn new(store: Store, agents: Arc<dyn Agents>, clock: Clock) -> Self {
+        Self { store, agents, clock, views: Mutex::default(), changed: Notify::new() }
     }
 
     pub fn now(&self) -> Timestamp {

@@ -94,7 +94,8 @@ impl Host {
                     Err(panic) => tracing::error!(%panic, %queue, "a handler panicked"),
                 }
             }
-            let received = self.engine.store.queues.receive(&queue, 1 + places.available_permits().min(15), self.visibility);
+            let received =
+                self.engine.store.queues.receive(&queue, 1 + places.available_permits().min(15), self.visibility);
             let mut deliveries = match received.await {
                 Ok(deliveries) => deliveries.into_iter(),
                 Err(error) => {
@@ -176,8 +177,6 @@ fn ignore_missing(result: Result<(), store::Error>) -> Result<(), store::Error> 
     }
 }
 
-fn split(
-    mut permits: tokio::sync::OwnedSemaphorePermit,
-) -> impl Iterator<Item = tokio::sync::OwnedSemaphorePermit> {
+fn split(mut permits: tokio::sync::OwnedSemaphorePermit) -> impl Iterator<Item = tokio::sync::OwnedSemaphorePermit> {
     std::iter::from_fn(move || permits.split(1))
 }

@@ -25,6 +25,6 @@ pub mod start;
 pub mod summary;
 pub mod sweeper;
 pub mod turn;
-pub mod worker;
 pub mod work;
+pub mod worker;
 mod workspace;

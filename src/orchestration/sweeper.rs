@@ -116,8 +116,7 @@ impl Engine {
                 for path in &stored {
                     let Some((index, attempt)) = run.index_of(path) else { continue };
                     let position = index.checked_sub(first).map(|position| position as usize);
-                    let is_missing =
-                        position.and_then(|position| standings.get(position)) == Some(&Standing::Missing);
+                    let is_missing = position.and_then(|position| standings.get(position)) == Some(&Standing::Missing);
                     if !is_missing || attempt > stage.attempt {
                         continue;
                     }

@@ -145,8 +145,7 @@ impl Engine {
 
     /// The item's record, where there is one that this attempt does not do again.
     async fn stored(&self, item: &Item) -> Result<Option<Record>, store::Error> {
-        let stored =
-            record::read(self.store.blobs.as_ref(), &item.run(), item.step, item.index, item.attempt).await?;
+        let stored = record::read(self.store.blobs.as_ref(), &item.run(), item.step, item.index, item.attempt).await?;
         Ok(stored.filter(|record| record.is_done() || record.attempt == item.attempt))
     }
 
@@ -184,7 +183,7 @@ impl Engine {
     }
 
     async fn do_work(&self, item: &Item, instance: &Instance, deliveries: u32) -> Result<Worked, WorkError> {
-        let work = pin!(self.workshop.perform(item, instance));
+        let work = pin!(self.agents.perform(item, instance));
         let trouble = match tokio::time::timeout(ITEM_TIME, work).await {
             Ok(Ok(Output { fact, usage, value: output })) => {
                 return Ok(Worked::Stored(self.store_record(item, usage, Outcome::Done { fact, output }).await?));

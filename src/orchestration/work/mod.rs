@@ -5,6 +5,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
+use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -42,6 +43,14 @@ impl fmt::Debug for Providers {
     }
 }
 
+/// Whoever does the items. The engine knows nothing else of them, so that its rules can be put to the test without
+/// them.
+#[async_trait]
+pub trait Agents: fmt::Debug + Send + Sync {
+    /// Does one item. `instance` is at least as new as the item's message.
+    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble>;
+}
+
 /// The five agents at work on one store.
 #[derive(Debug)]
 pub struct Workshop {
@@ -55,9 +64,11 @@ impl Workshop {
     pub fn new(store: Store, scratch: PathBuf, providers: Providers) -> Self {
         Self { store, scratch, providers }
     }
+}
 
-    /// Does one item. `instance` is at least as new as the item's message.
-    pub async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble> {
+#[async_trait]
+impl Agents for Workshop {
+    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble> {
         let _ = (&self.store, &self.scratch, &self.providers, item, instance);
         Err(Trouble::Defect("not there yet".into()))
     }
