@@ -4,12 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::instance::{Policy, Tolerated};
-use crate::{
-    config::Campaign,
-    domain::{digest::Digest, share::Share},
-    store::BlobPath,
-};
+use super::instance::Policy;
+use crate::{config::Campaign, domain::digest::Digest, store::BlobPath};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,12 +62,6 @@ pub struct Suppression {
 
 impl Start {
     pub fn policy(&self) -> Policy {
-        let all = Share::new(1.0).expect("1 is a share");
-        Policy {
-            tolerated: Tolerated { generate: all, screen: all, deliver: Share::ZERO },
-            stage_deadline_minutes: 1_440,
-            approval_deadline_minutes: 10_080,
-            cap_usd: self.campaign.budget.max_usd,
-        }
+        Policy { run: self.campaign.run, cap_usd: self.campaign.budget.max_usd }
     }
 }

@@ -23,6 +23,8 @@ use crate::{
 
 /// Calls without a change before a campaign counts as stuck.
 const PATIENCE: u32 = 2;
+/// And at most, however often it was sent again.
+const MOST_PATIENCE: u32 = 32;
 /// A mark without an instance is a start under way, or one that died; after so long it is the latter.
 const ABANDONED: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
@@ -92,11 +94,11 @@ impl Engine {
         let is_same = seen.version == instance.version && seen.arrived == arrived;
         let mut now = Seen { version: instance.version, arrived, quiet: 0, patience: PATIENCE };
         if is_same {
-            now = Seen { quiet: seen.quiet + 1, patience: seen.patience.max(PATIENCE), ..seen };
+            now = Seen { quiet: seen.quiet + 1, patience: seen.patience.clamp(PATIENCE, MOST_PATIENCE), ..seen };
         }
         let is_stuck = now.quiet >= now.patience;
         if is_stuck {
-            now = Seen { quiet: 0, patience: now.patience.saturating_mul(2), ..now };
+            now = Seen { quiet: 0, patience: (2 * now.patience).min(MOST_PATIENCE), ..now };
         }
         let bytes = serde_json::to_vec(&now).expect("numbers are plain data");
         blobs.put(&path, bytes, Precondition::None).await?;

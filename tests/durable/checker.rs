@@ -108,8 +108,7 @@ async fn items(store: &Store, campaign: &CampaignId, instance: &Instance, agents
         for index in 0..stage.planned {
             let log = arrivals::read(store.blobs.as_ref(), &run, stage.step, index / 4_096).await.unwrap();
             let standing = log.standings(stage, index / 4_096)[(index % 4_096) as usize];
-            let record =
-                record::read(store.blobs.as_ref(), &run, stage.step, index, stage.attempt).await.unwrap();
+            let record = record::read(store.blobs.as_ref(), &run, stage.step, index, stage.attempt).await.unwrap();
             let is_done = record.as_ref().is_some_and(record::Record::is_done);
             done += u32::from(is_done);
             match (record, standing) {

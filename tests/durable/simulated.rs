@@ -8,10 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use cpo::{
-    agents::{
-        ProviderError,
-        provider::ErrorKind,
-    },
+    agents::{ProviderError, provider::ErrorKind},
     domain::{digest::Digest, money::Usd, variant::Usage},
     orchestration::{
         instance::{Allowances, Fact, Instance, Plan},

@@ -5,7 +5,6 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use cpo::{
-    agents::provider::ErrorKind,
     config::Campaign,
     domain::{digest::Digest, id::CampaignId, money::Usd},
     orchestration::{
@@ -116,14 +115,19 @@ impl World {
         }
     }
 
+    /// Lets one healthy process work for so long.
+    async fn work_for(&self, seconds: u64) {
+        let host = self.host(&self.memory);
+        let _ = tokio::time::timeout(Duration::from_secs(seconds), host.serve()).await;
+    }
+
     async fn ask(&self, id: &str, request: Request) {
         self.engine(&self.memory).request(self.campaign(), EventId::new(id).unwrap(), request).await.unwrap();
     }
 
     /// Lets whatever is still on the queues be handled, then looks at everything.
     async fn assert_sound(&self, what: &str) {
-        let host = self.host(&self.memory);
-        let _ = tokio::time::timeout(Duration::from_secs(1_200), host.serve()).await;
+        self.work_for(300).await;
         let mut wrong = checker::complaints(&self.memory, self.campaign(), &self.agents).await;
         let waiting = checker::waiting(&self.memory).await;
         if waiting > 0 {
@@ -258,7 +262,7 @@ async fn storm(seed: u64) {
         }
         assert!(matches!(view.status, Status::Failed { .. }), "seed {seed}: {:?}", view.status);
         world.ask(&format!("rewind-{round}"), Request::Rewind { reason: because("storm") }).await;
-        tokio::time::sleep(Duration::from_secs(120)).await;
+        world.work_for(120).await;
         view = world.finish().await;
     }
     world.assert_sound(&format!("seed {seed}")).await;
@@ -287,11 +291,11 @@ async fn the_sweeper_alone_finishes_a_campaign_whose_messages_are_lost() {
         }
         std::future::pending::<()>().await;
     };
-    // And of those sent, nine out of ten are lost.
+    // And of those sent, two out of three are lost.
     let mut count = 0;
     let faults = Faults::new(world.memory.clone(), move |_, what| {
         count += u32::from(what.starts_with("send"));
-        (what.starts_with("send") && count % 10 != 0).then_some(Fault::Lose)
+        (what.starts_with("send") && count % 3 != 0).then_some(Fault::Lose)
     });
     tokio::select! {
         () = thief => {}
@@ -357,8 +361,7 @@ async fn what_cannot_be_done_ends_as_a_tombstone_and_a_rewind_does_it_alone() {
     assert_eq!(view.status, Status::Failed { failure });
     for round in 0..2 {
         world.ask(&format!("again-{round}"), Request::Rewind { reason: because("mended") }).await;
-        tokio::time::sleep(Duration::from_secs(600)).await;
-        world.finish().await;
+        world.work_for(600).await;
     }
     let calls = |stage: Stage, index| world.agents.journal.lock().unwrap().calls[&(1, stage.into(), index)];
     assert_eq!(calls(Stage::Deliver, 1), 9);
@@ -389,8 +392,8 @@ async fn tolerated_failures_do_not_stop_a_campaign_and_can_be_done_later() {
     world.assert_sound("tolerated").await;
 
     world.ask("again", Request::Rewind { reason: because("the disk is back") }).await;
-    tokio::time::sleep(Duration::from_secs(600)).await;
-    let view = world.finish().await;
+    world.work_for(600).await;
+    let view = world.view().await;
     assert_eq!(failed(&view, Stage::Deliver), Some((10, 0)));
     // Too late for the draft: its cell has fallen back.
     assert_eq!(failed(&view, Stage::Generate), Some((2, 1)));
@@ -399,7 +402,8 @@ async fn tolerated_failures_do_not_stop_a_campaign_and_can_be_done_later() {
 
 #[tokio::test(start_paused = true)]
 async fn a_suspended_campaign_does_nothing_until_it_is_resumed() {
-    let world = World::new(Simulated::moody(Shape { shards: 50, ..Shape::SMALL }, Duration::from_secs(7), |_, _| Ok(()))).await;
+    let world =
+        World::new(Simulated::moody(Shape { shards: 50, ..Shape::SMALL }, Duration::from_secs(7), |_, _| Ok(()))).await;
     let host = world.host(&world.memory);
     let asking = async {
         tokio::time::sleep(Duration::from_secs(40)).await;
@@ -472,14 +476,11 @@ async fn a_gate_costs_nothing_while_it_waits_and_opens_for_what_was_looked_at() 
     assert!(counts.get("put").is_none_or(|puts| *puts <= 60), "{counts:?}");
 
     world.ask("other", approval(Digest::of("something else"))).await;
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(world.finish().await.gate.is_some());
+    world.work_for(60).await;
+    assert!(world.view().await.gate.is_some());
     world.ask("this", approval(Simulated::digest())).await;
-    tokio::select! {
-        _ = host.serve() => {}
-        () = tokio::time::sleep(Duration::from_secs(30)) => {}
-    }
-    assert_eq!(world.finish().await.status, Status::Completed);
+    world.work_for(60).await;
+    assert_eq!(world.view().await.status, Status::Completed);
     world.assert_sound("approved").await;
 }
 
@@ -504,35 +505,33 @@ async fn deadlines_end_what_does_not_end_by_itself() {
     let world = World::with(gated(), |campaign| campaign.run.approval_deadline_minutes = 60).await;
     world.finish().await;
     tokio::time::sleep(Duration::from_secs(3_700)).await;
-    let host = world.host(&world.memory);
-    let _ = tokio::time::timeout(Duration::from_secs(120), host.serve()).await;
+    world.work_for(120).await;
     assert_eq!(world.view().await.status, Status::Failed { failure: Failure::ApprovalDeadline });
     // A person who comes late can still take it up.
     world.ask("late", Request::Rewind { reason: because("back from holiday") }).await;
     world.ask("yes", approval(Simulated::digest())).await;
-    let _ = tokio::time::timeout(Duration::from_secs(120), host.serve()).await;
-    assert_eq!(world.finish().await.status, Status::Completed);
+    world.work_for(120).await;
+    assert_eq!(world.view().await.status, Status::Completed);
     world.assert_sound("late approval").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_campaign_that_could_cost_more_than_its_budget_spends_nothing() {
     let shape = Shape { variants: 100, allowance: dollars(0.1), ..Shape::SMALL };
-    let world =
-        World::with(Simulated::new(shape), |campaign| campaign.budget.max_usd = Some(dollars(9.99))).await;
+    let world = World::with(Simulated::new(shape), |campaign| campaign.budget.max_usd = Some(dollars(9.99))).await;
     let failure = Failure::OverBudget { reserve: dollars(10.0), cap: dollars(9.99) };
     assert_eq!(world.finish().await.status, Status::Failed { failure });
     assert_eq!(world.agents.journal.lock().unwrap().spent, Usd::ZERO);
 
-    let world =
-        World::with(Simulated::new(shape), |campaign| campaign.budget.max_usd = Some(dollars(10.0))).await;
+    let world = World::with(Simulated::new(shape), |campaign| campaign.budget.max_usd = Some(dollars(10.0))).await;
     assert_eq!(world.finish().await.status, Status::Completed);
     world.assert_sound("within budget").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn clocks_that_jump_change_nothing_but_times() {
-    let world = World::new(Simulated::moody(Shape { shards: 12, ..Shape::SMALL }, Duration::from_secs(3), |_, _| Ok(()))).await;
+    let world =
+        World::new(Simulated::moody(Shape { shards: 12, ..Shape::SMALL }, Duration::from_secs(3), |_, _| Ok(()))).await;
     let began = world.began;
     let skewed = |minutes: i64| {
         // Some minutes ahead or behind, and every ten seconds the other way round.
@@ -563,7 +562,6 @@ async fn owners_mistakes_end_at_once_and_say_what_to_mend() {
     let failure = Failure::ItemsFailed { step: Stage::Retrieve.into(), failed: 2, planned: 2 };
     assert_eq!(world.finish().await.status, Status::Failed { failure });
     assert_eq!(world.calls_of_most_worked_item(), 1);
-    let _ = ErrorKind::Rejected;
 }
 
 /// Storage operations per item, and the instance's size, as shards grow.
@@ -571,11 +569,8 @@ async fn owners_mistakes_end_at_once_and_say_what_to_mend() {
 async fn operations_grow_with_the_items_and_the_instance_does_not() {
     let mut per_item = Vec::new();
     for shards in [100, 2_000, 10_000] {
-        let agents = Simulated::moody(
-            Shape { shards, passes: 0, ..Shape::SMALL },
-            Duration::from_micros(10),
-            |_, _| Ok(()),
-        );
+        let agents =
+            Simulated::moody(Shape { shards, passes: 0, ..Shape::SMALL }, Duration::from_micros(10), |_, _| Ok(()));
         let world = World::new(agents).await;
         let faults = Faults::new(world.memory.clone(), |_, _| None);
         tokio::select! {
