@@ -1,0 +1,200 @@
+//! A store in one folder, without any service: a campaign's outputs are files that people open, everything that changes
+//! is in one SQLite file beside them.
+//!
+//! **If the process dies**, nothing that a call had answered is lost; what was under way is there whole or not at all.
+//!
+//! **If the power fails**, SQLite goes back to a consistent earlier moment (WAL, `synchronous=NORMAL`), all of it
+//! together: state, logs, leases and queues never contradict each other. Files are not fsynced: one may be newer than the
+//! state, and one written in the last seconds may be empty or gone although the state knows of it.
+//!
+//! **Several processes** may have a folder open. One works; the others read, and write into the database. Only the one
+//! that works may write files.
+
+mod database;
+mod failure;
+mod folder;
+mod messages;
+mod rows;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use self::{database::Database, folder::Folder};
+use super::{Blob, BlobPath, Blobs, ETag, Error, Lease, Precondition, Store, limits};
+
+/// Clones share the same connection.
+#[derive(Debug, Clone)]
+pub struct Embedded(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    folder: Folder,
+    /// The name of the folder in the store: `<home>/x` is the file `x`.
+    home: BlobPath,
+    database: Database,
+    /// A message was sent by this process and can be received at once.
+    sent: Notify,
+}
+
+const DATABASE: &str = ".state.sqlite";
+
+impl Embedded {
+    /// Makes the folder where there is none. Blobs below `home` are its files, with `home` taken off their names.
+    pub fn open(folder: &Path, home: BlobPath) -> Result<Self, Error> {
+        fs::create_dir_all(folder).map_err(|error| failure::of_file(&folder.display(), error))?;
+        Ok(Self(Arc::new(Shared {
+            folder: Folder::new(folder),
+            home,
+            database: Database::open(&folder.join(DATABASE))?,
+            sent: Notify::new(),
+        })))
+    }
+
+    pub fn store(&self) -> Store {
+        Store { blobs: Arc::new(self.clone()), queues: Arc::new(self.clone()) }
+    }
+
+    /// Takes back what a process that died had in hand: its messages can be received at once and its leases are free.
+    /// The messages count one delivery less, since they need not be why it died. Only for who knows that no other
+    /// process works in the folder.
+    pub fn take_over(&self) -> Result<(), Error> {
+        self.0.database.change(&self.0.folder, |change| {
+            messages::take_back(change)?;
+            rows::drop_leases(change)
+        })?;
+        self.0.sent.notify_waiters();
+        self.0.folder.remove_temporary_files()
+    }
+
+    /// The name below `home`: of a file, unless there is a log of that name. Logs are rows wherever they are.
+    fn below_home(&self, path: &BlobPath) -> Option<BlobPath> {
+        let name = path.as_str().strip_prefix(self.0.home.as_str())?.strip_prefix('/')?;
+        Some(BlobPath::new(name).expect("the rest of a path after a `/` is a path"))
+    }
+
+    fn is_log(&self, path: &BlobPath) -> Result<bool, Error> {
+        self.0.database.read(path, |connection| rows::is_there(connection, path))
+    }
+
+    fn file_to_write(&self, path: &BlobPath) -> Result<Option<BlobPath>, Error> {
+        match self.below_home(path) {
+            Some(name) if folder::is_private(&name) => limits::refused(path, "the name is the store's own".to_owned()),
+            Some(name) if !self.is_log(path)? => Ok(Some(name)),
+            _ => Ok(None),
+        }
+    }
+
+    /// All files that are below a folder of the whole store.
+    fn files(&self, folder: Option<&BlobPath>) -> Result<Vec<BlobPath>, Error> {
+        let within = folder.and_then(|folder| self.below_home(folder));
+        let above = folder.is_none_or(|folder| format!("{}/", self.0.home).starts_with(&format!("{folder}/")));
+        if within.is_none() && !above {
+            return Ok(Vec::new());
+        }
+        let names = self.0.folder.list(within.as_ref())?;
+        let path = |name: &BlobPath| BlobPath::new(format!("{}/{name}", self.0.home));
+        Ok(names.iter().filter_map(|name| path(name).ok()).collect())
+    }
+}
+
+#[async_trait]
+impl Blobs for Embedded {
+    async fn get(&self, path: &BlobPath) -> Result<Blob, Error> {
+        if let Some(name) = self.below_home(path)
+            && let Some(blob) = self.0.folder.get(&name)?
+        {
+            return Ok(blob);
+        }
+        self.0.database.read(path, |connection| rows::get(connection, path))
+    }
+
+    async fn put(&self, path: &BlobPath, bytes: Vec<u8>, when: Precondition) -> Result<ETag, Error> {
+        match self.file_to_write(path)? {
+            Some(name) => self.0.folder.put(&name, &bytes, &when),
+            None => self.0.database.change(path, |change| rows::put(change, path, &bytes, &when)),
+        }
+    }
+
+    async fn get_file(&self, path: &BlobPath, file: &Path) -> Result<ETag, Error> {
+        if let Some(name) = self.below_home(path) {
+            let (shared, file) = (self.0.clone(), file.to_owned());
+            if let Some(etag) = at_length(path, move || shared.folder.get_file(&name, &file)).await? {
+                return Ok(etag);
+            }
+        }
+        let Blob { bytes, etag } = self.get(path).await?;
+        fs::write(file, bytes).map_err(|error| failure::of_file(path, error))?;
+        Ok(etag)
+    }
+
+    async fn put_file(&self, path: &BlobPath, file: &Path, when: Precondition) -> Result<ETag, Error> {
+        match self.file_to_write(path)? {
+            Some(name) => {
+                let (shared, file): (_, PathBuf) = (self.0.clone(), file.to_owned());
+                at_length(path, move || shared.folder.put_file(&name, &file, &when)).await
+            }
+            None => {
+                let bytes = fs::read(file).map_err(|error| failure::of_file(path, error))?;
+                self.put(path, bytes, when).await
+            }
+        }
+    }
+
+    async fn append(&self, path: &BlobPath, record: Vec<u8>) -> Result<u64, Error> {
+        limits::record(path, &record)?;
+        if let Some(name) = self.below_home(path)
+            && self.0.folder.is_there(&name)
+        {
+            return limits::refused(path, "it is not a log".to_owned());
+        }
+        self.0.database.change(path, |change| rows::append(change, path, &record))
+    }
+
+    async fn list(&self, folder: Option<&BlobPath>) -> Result<Vec<BlobPath>, Error> {
+        let mut names = match folder {
+            Some(path) => self.0.database.read(path, |connection| rows::list(connection, folder))?,
+            None => self.0.database.read(&self.0.folder, |connection| rows::list(connection, None))?,
+        };
+        names.extend(self.files(folder)?);
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn delete(&self, path: &BlobPath) -> Result<(), Error> {
+        if let Some(name) = self.below_home(path) {
+            self.0.folder.delete(&name)?;
+        }
+        self.0.database.change(path, |change| rows::delete(change, path))
+    }
+
+    async fn lease(&self, path: &BlobPath, time: Duration) -> Result<Lease, Error> {
+        self.0.database.change(path, |change| rows::lease(change, path, time))
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<(), Error> {
+        self.0.database.change(&lease.path, |change| rows::renew(change, lease))
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), Error> {
+        self.0.database.change(&lease.path, |change| rows::release(change, lease))
+    }
+}
+
+/// Work that may take long, on a thread where nobody else waits for it.
+async fn at_length<T: Send + 'static>(
+    path: &BlobPath,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(Error::Ambiguous { what: path.to_string(), source: error.into() }),
+    }
+}
