@@ -2,4 +2,5 @@
 
 mod conformance;
 mod embedded;
+mod embedded_faults;
 mod memory;

@@ -14,8 +14,8 @@ struct Remedy {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-const FULL: &str = "the disk is full; make room and run the same command again, it goes on from here";
-const READ_ONLY: &str = "the folder cannot be written; give yourself the right to, or name another one";
+pub const FULL: &str = "the disk is full; make room and run the same command again, it goes on from here";
+pub const READ_ONLY: &str = "the folder cannot be written; give yourself the right to, or name another one";
 const DAMAGED: &str = "the database is damaged; put the folder back from a copy, or start the campaign anew";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -198,3 +198,87 @@ async fn at_length<T: Send + 'static>(
         Err(error) => Err(Error::Ambiguous { what: path.to_string(), source: error.into() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::{
+        super::{QueueName, Queues as _},
+        *,
+    };
+
+    fn path(path: &str) -> BlobPath {
+        BlobPath::new(path).unwrap()
+    }
+
+    /// Asks for something of the connection behind the store.
+    fn pragma(embedded: &Embedded, name: &str, value: impl rusqlite::ToSql) {
+        let set = |connection: &Connection| Ok(connection.pragma_update(None, name, value)?);
+        embedded.0.database.read(&"a pragma", set).unwrap();
+    }
+
+    fn integrity(embedded: &Embedded) -> String {
+        let check =
+            |connection: &Connection| Ok(connection.pragma_query_value(None, "integrity_check", |row| row.get(0))?);
+        embedded.0.database.read(&"a pragma", check).unwrap()
+    }
+
+    #[tokio::test]
+    async fn on_a_full_disk_a_call_does_nothing_and_says_what_helps() {
+        let folder = tempfile::tempdir().unwrap();
+        let embedded = Embedded::open(folder.path(), path("home")).unwrap();
+        let (log, blob, queue) = (path("log"), path("blob"), QueueName::new("work").unwrap());
+        embedded.append(&log, vec![1; 1_000]).await.unwrap();
+        let etag = embedded.put(&blob, b"before".to_vec(), Precondition::None).await.unwrap();
+        pragma(&embedded, "max_page_count", 20);
+
+        let refused = |error: Error| match error {
+            Error::Permanent { source, .. } => assert_eq!(source.to_string(), failure::FULL),
+            other => panic!("{other:?}"),
+        };
+        let mut records = 1;
+        let full = loop {
+            match embedded.append(&log, vec![1; 1_000]).await {
+                Ok(count) => records = count,
+                Err(error) => break error,
+            }
+        };
+        refused(full);
+        refused(embedded.put(&blob, vec![2; 50_000], Precondition::Match(etag.clone())).await.unwrap_err());
+        refused(embedded.send(&queue, vec![3; 40_000], Duration::ZERO).await.unwrap_err());
+
+        assert!(records > 1);
+        assert_eq!(embedded.get(&log).await.unwrap().bytes, vec![1; usize::try_from(records).unwrap() * 1_000]);
+        assert_eq!(embedded.get(&blob).await.unwrap(), Blob { bytes: b"before".to_vec(), etag });
+        assert_eq!(embedded.receive(&queue, 1, Duration::from_secs(1)).await.unwrap(), []);
+        assert_eq!(integrity(&embedded), "ok");
+
+        pragma(&embedded, "max_page_count", 10_000);
+        assert_eq!(embedded.append(&log, vec![1; 1_000]).await.unwrap(), records + 1);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_became_read_only_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let embedded = Embedded::open(folder.path(), path("home")).unwrap();
+        pragma(&embedded, "query_only", true);
+        match embedded.put(&path("blob"), Vec::new(), Precondition::None).await {
+            Err(Error::Permanent { source, .. }) => assert_eq!(source.to_string(), failure::READ_ONLY),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_get_in_is_told_that_the_store_is_busy() {
+        let folder = tempfile::tempdir().unwrap();
+        let embedded = Embedded::open(folder.path(), path("home")).unwrap();
+        pragma(&embedded, "busy_timeout", 1);
+        let other = Connection::open(folder.path().join(DATABASE)).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let put = embedded.put(&path("blob"), Vec::new(), Precondition::None).await;
+        assert!(matches!(put, Err(Error::Throttled { .. })), "{put:?}");
+        other.execute_batch("ROLLBACK").unwrap();
+        embedded.put(&path("blob"), Vec::new(), Precondition::None).await.unwrap();
+    }
+}
