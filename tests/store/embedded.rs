@@ -106,3 +106,35 @@ async fn the_stores_own_files_are_no_blobs() {
     }
     assert!(folder.path().join(".state.sqlite").exists());
 }
+
+/// The file system has no compare-and-swap. The suite's few writes seldom meet; these do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn swaps_of_a_file_by_many_threads_are_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = open(folder.path()).store().blobs;
+    let counter = path(&format!("{HOME}/counter"));
+    blobs.put(&counter, Vec::new(), Precondition::Absent).await.unwrap();
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let (blobs, counter) = (blobs.clone(), counter.clone());
+            tokio::spawn(async move {
+                let mut swaps = 0;
+                for _ in 0..1_000 {
+                    let blob = blobs.get(&counter).await.unwrap();
+                    let longer = vec![b'|'; blob.bytes.len() + 1];
+                    match blobs.put(&counter, longer, Precondition::Match(blob.etag)).await {
+                        Ok(_) => swaps += 1,
+                        Err(Error::PreconditionFailed { .. }) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+                swaps
+            })
+        })
+        .collect();
+    let mut swaps = 0;
+    for task in tasks {
+        swaps += task.await.unwrap();
+    }
+    assert_eq!(blobs.get(&counter).await.unwrap().bytes.len(), swaps);
+}

@@ -162,7 +162,7 @@ async fn processes_share_a_folder() {
         let (embedded, counter) = (embedded.await.unwrap(), counter.clone());
         counting.push(tokio::spawn(async move {
             let blobs = embedded.store().blobs;
-            for _ in 0..20 {
+            for _ in 0..200 {
                 loop {
                     let (count, when) = match blobs.get(&counter).await {
                         Ok(blob) => (blob.bytes.len(), Precondition::Match(blob.etag)),
@@ -182,7 +182,7 @@ async fn processes_share_a_folder() {
         task.await.unwrap();
     }
     let (here, there) = (open(folder.path()).unwrap().store(), open(folder.path()).unwrap().store());
-    assert_eq!(here.blobs.get(&counter).await.unwrap().bytes.len(), 120);
+    assert_eq!(here.blobs.get(&counter).await.unwrap().bytes.len(), 1_200);
 
     let waiting = tokio::spawn(async move { here.queues.wait(&[queue()], HOUR).await });
     there.queues.send(&queue(), b"from outside".to_vec(), Duration::ZERO).await.unwrap();

@@ -16,12 +16,7 @@ mod folder;
 mod messages;
 mod rows;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Display, fs, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -137,7 +132,7 @@ impl Blobs for Embedded {
     async fn put_file(&self, path: &BlobPath, file: &Path, when: Precondition) -> Result<ETag, Error> {
         match self.file_to_write(path)? {
             Some(name) => {
-                let (shared, file): (_, PathBuf) = (self.0.clone(), file.to_owned());
+                let (shared, file) = (self.0.clone(), file.to_owned());
                 at_length(path, move || shared.folder.put_file(&name, &file, &when)).await
             }
             None => {
@@ -158,10 +153,8 @@ impl Blobs for Embedded {
     }
 
     async fn list(&self, folder: Option<&BlobPath>) -> Result<Vec<BlobPath>, Error> {
-        let mut names = match folder {
-            Some(path) => self.0.database.read(path, |connection| rows::list(connection, folder))?,
-            None => self.0.database.read(&self.0.folder, |connection| rows::list(connection, None))?,
-        };
+        let what: &dyn Display = folder.map_or(&self.0.folder, |path| path);
+        let mut names = self.0.database.read(what, |connection| rows::list(connection, folder))?;
         names.extend(self.files(folder)?);
         names.sort_unstable();
         Ok(names)
@@ -256,6 +249,22 @@ mod tests {
 
         pragma(&embedded, "max_page_count", 10_000);
         assert_eq!(embedded.append(&log, vec![1; 1_000]).await.unwrap(), records + 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_log_takes_no_record_and_does_not_count_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let embedded = Embedded::open(folder.path(), path("home")).unwrap();
+        let log = path("log");
+        embedded.append(&log, b"first".to_vec()).await.unwrap();
+        let fill = |change: &Connection| Ok(change.execute("UPDATE blob SET records = 49999", [])?);
+        embedded.0.database.change(&log, fill).unwrap();
+        assert_eq!(embedded.append(&log, b"last".to_vec()).await.unwrap(), 50_000);
+        for _ in 0..2 {
+            let one_more = embedded.append(&log, b"one more".to_vec()).await;
+            assert!(matches!(one_more, Err(Error::Permanent { .. })), "{one_more:?}");
+        }
+        assert_eq!(embedded.get(&log).await.unwrap().bytes, b"firstlast");
     }
 
     #[tokio::test]
