@@ -1,4 +1,6 @@
 //! The stores: one suite for all of them, and what is special to each.
 
 mod conformance;
+mod embedded;
+mod embedded_faults;
 mod memory;
