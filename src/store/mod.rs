@@ -10,6 +10,8 @@
 //! | [`Azure`] | Blob Storage | Blob and Queue Storage |
 
 mod files;
+mod limits;
+mod memory;
 mod path;
 pub mod table;
 
@@ -18,6 +20,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 pub use files::Files;
+pub use memory::Memory;
 pub use path::{BlobPath, InvalidPath};
 
 /// The two halves of a store, shared by all who work on it.
@@ -45,6 +48,17 @@ pub enum Precondition {
     Absent,
     /// The blob is in this state; else [`Error::PreconditionFailed`].
     Match(ETag),
+}
+
+impl Precondition {
+    /// For a store that looks at what is there and writes in one indivisible step.
+    fn check(&self, path: &BlobPath, current: Option<&ETag>) -> Result<(), Error> {
+        match self {
+            Self::Absent if current.is_some() => Err(Error::AlreadyExists { what: path.to_string() }),
+            Self::Match(etag) if current != Some(etag) => Err(Error::PreconditionFailed { what: path.to_string() }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The right to be the only one who works on something, for a while. Nothing that must be right rests on it: it
