@@ -1,0 +1,134 @@
+//! A run's folder: what items write into it beside their records.
+//!
+//! A table or document counts only when a record names it with its digest, and never changes from then on. Whoever
+//! dies before the record is written leaves files that the item, done again, finds: they are the same, as they are
+//! functions of the item's inputs, or they are replaced.
+
+use std::path::Path;
+
+use serde::{Serialize, de::DeserializeOwned};
+use tempfile::NamedTempFile;
+
+use super::{Trouble, compute};
+use crate::{
+    audit::Written,
+    domain::digest::Digest,
+    orchestration::names::Run,
+    store::{self, BlobPath, Blobs, ETag, Precondition},
+};
+
+#[derive(Clone, Copy)]
+pub struct Folder<'a> {
+    pub blobs: &'a dyn Blobs,
+    pub run: &'a Run,
+}
+
+/// A file's bytes and their digest, which was taken where they were made.
+pub struct Encoded {
+    pub bytes: Vec<u8>,
+    pub sha256: Digest,
+}
+
+impl From<Vec<u8>> for Encoded {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { sha256: Digest::of(&bytes), bytes }
+    }
+}
+
+impl Folder<'_> {
+    pub async fn put(&self, path: BlobPath, file: Encoded) -> Result<Written, Trouble> {
+        let Encoded { bytes, sha256 } = file;
+        let blob = self.run.file(&path);
+        let written = Written { path, bytes: bytes.len() as u64, sha256 };
+        match self.blobs.put(&blob, bytes.clone(), Precondition::Absent).await {
+            Err(error) if may_be_there(&error) => {
+                let there = self.blobs.get(&blob).await?;
+                if there.bytes != bytes {
+                    self.blobs.put(&blob, bytes, Precondition::Match(there.etag)).await?;
+                }
+            }
+            put => drop(put?),
+        }
+        Ok(written)
+    }
+
+    pub async fn put_json(&self, path: BlobPath, value: &impl Serialize) -> Result<Written, Trouble> {
+        self.put(path, to_json(value)?.into()).await
+    }
+
+    /// For what may be larger than memory.
+    pub async fn put_file(&self, path: BlobPath, file: NamedTempFile) -> Result<Written, Trouble> {
+        let blob = self.run.file(&path);
+        let (file, bytes, sha256) = digested(file).await?;
+        match self.blobs.put_file(&blob, file.path(), Precondition::Absent).await {
+            Err(error) if may_be_there(&error) => {
+                let (_, there, _folder) = self.get_file(&blob, file.path().parent().unwrap_or(Path::new(""))).await?;
+                if there != sha256 {
+                    self.blobs.put_file(&blob, file.path(), Precondition::None).await?;
+                }
+            }
+            put => drop(put?),
+        }
+        Ok(Written { path, bytes, sha256 })
+    }
+
+    async fn get_file(
+        &self,
+        blob: &BlobPath,
+        scratch: &Path,
+    ) -> Result<(ETag, Digest, tempfile::TempDir), Trouble> {
+        let folder = tempfile::tempdir_in(scratch)?;
+        let file = folder.path().join("there");
+        let etag = self.blobs.get_file(blob, &file).await?;
+        let sha256 = compute(move || {
+            let mut file = std::io::BufReader::new(std::fs::File::open(file)?);
+            Ok(Digest::of_reader(&mut file)?)
+        })
+        .await?;
+        Ok((etag, sha256, folder))
+    }
+
+    /// In the place of what an earlier pass wrote.
+    pub async fn replace(&self, path: &BlobPath, bytes: Vec<u8>) -> Result<(), Trouble> {
+        self.blobs.put(&self.run.file(path), bytes, Precondition::None).await?;
+        Ok(())
+    }
+
+    /// What a record names, and nothing else that may stand in its place.
+    pub async fn get(&self, written: &Written) -> Result<Vec<u8>, Trouble> {
+        let bytes = self.read(&written.path).await?;
+        if Digest::of(&bytes) != written.sha256 {
+            return Err(Trouble::Defect(format!("{} is not what was recorded", written.path).into()));
+        }
+        Ok(bytes)
+    }
+
+    pub async fn get_json<T: DeserializeOwned>(&self, written: &Written) -> Result<T, Trouble> {
+        let bytes = self.get(written).await?;
+        serde_json::from_slice(&bytes).map_err(|error| Trouble::Defect(format!("{}: {error}", written.path).into()))
+    }
+
+    /// Whatever stands there.
+    pub async fn read(&self, path: &BlobPath) -> Result<Vec<u8>, Trouble> {
+        Ok(self.blobs.get(&self.run.file(path)).await?.bytes)
+    }
+}
+
+pub fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Trouble> {
+    serde_json::to_vec_pretty(value).map_err(|error| Trouble::Defect(error.into()))
+}
+
+/// An answer can be lost after the write was done.
+fn may_be_there(error: &store::Error) -> bool {
+    matches!(error, store::Error::AlreadyExists { .. } | store::Error::Ambiguous { .. })
+}
+
+async fn digested(file: NamedTempFile) -> Result<(NamedTempFile, u64, Digest), Trouble> {
+    compute(move || {
+        let mut reader = std::io::BufReader::new(file.reopen()?);
+        let sha256 = Digest::of_reader(&mut reader)?;
+        let bytes = file.as_file().metadata()?.len();
+        Ok((file, bytes, sha256))
+    })
+    .await
+}
