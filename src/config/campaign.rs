@@ -37,6 +37,8 @@ pub struct Campaign {
     pub experiment: Experiment,
     #[serde(default)]
     pub budget: Budget,
+    #[serde(default)]
+    pub run: Run,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -375,6 +377,46 @@ pub struct Budget {
     pub max_usd: Option<Usd>,
 }
 
+/// When a run is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Run {
+    pub tolerated_failures: ToleratedFailures,
+    /// How long one stage may take.
+    pub stage_deadline_minutes: u32,
+    /// How long a person may take to approve what waits for it.
+    pub approval_deadline_minutes: u32,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            tolerated_failures: ToleratedFailures::default(),
+            stage_deadline_minutes: 24 * 60,
+            approval_deadline_minutes: 7 * 24 * 60,
+        }
+    }
+}
+
+/// The share of a stage's work items that may fail for good; with more, the campaign stops. Of the stages that are not
+/// named here none may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ToleratedFailures {
+    /// Any: a cell without a message falls back to control or holds its customers.
+    pub generate: Share,
+    /// Any, likewise.
+    pub screen: Share,
+    /// None: the customers of a failed shard would get nothing.
+    pub deliver: Share,
+}
+
+impl Default for ToleratedFailures {
+    fn default() -> Self {
+        Self { generate: Share::ONE, screen: Share::ONE, deliver: Share::ZERO }
+    }
+}
+
 /// A campaign file is written by a person: what is larger is something else, perhaps without an end.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
@@ -592,6 +634,28 @@ tone = "friendly"
         ] {
             let found = problems(&MINIMAL.replace(from, to));
             assert_eq!(found[0].field.as_deref(), Some(field), "{to}");
+        }
+    }
+
+    #[test]
+    fn what_a_run_may_tolerate_is_given_stage_by_stage_and_within_limits() {
+        let run = |section: &str| Campaign::parse(&format!("{MINIMAL}\n[run]\n{section}"), Path::new("campaign.toml"));
+        assert_eq!(run("").unwrap().run, Run::default());
+        let some = run("tolerated_failures = { deliver = 0.01 }\nstage_deadline_minutes = 5").unwrap().run;
+        assert_eq!((some.tolerated_failures.deliver.get(), some.tolerated_failures.generate.get()), (0.01, 1.0));
+        assert_eq!((some.stage_deadline_minutes, some.approval_deadline_minutes), (5, 10_080));
+        for (section, said) in [
+            ("stage_deadline_minutes = 0", "run.stage_deadline_minutes"),
+            ("stage_deadline_minutes = 10081", "run.stage_deadline_minutes"),
+            ("approval_deadline_minutes = 0", "run.approval_deadline_minutes"),
+            ("approval_deadline_minutes = 43201", "run.approval_deadline_minutes"),
+        ] {
+            let found = run(section).unwrap_err();
+            assert_eq!(found[0].field.as_deref(), Some(said), "{section}");
+            assert!(found[0].line.is_some(), "{section}");
+        }
+        for section in ["tolerated_failures = { deliver = 1.5 }", "tolerated_failures = { label = 0.5 }"] {
+            assert!(run(section).unwrap_err()[0].line.is_some(), "{section}");
         }
     }
 

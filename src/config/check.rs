@@ -18,6 +18,7 @@ impl Campaign {
         self.check_segmentation(&mut problems);
         self.check_generation(&mut problems);
         self.check_experiment(&mut problems);
+        self.check_run(&mut problems);
         problems
     }
 
@@ -336,6 +337,22 @@ impl Campaign {
             );
         }
     }
+
+    fn check_run(&self, problems: &mut Vec<Problem>) {
+        let run = &self.run;
+        if !STAGE_MINUTES.contains(&run.stage_deadline_minutes) {
+            problems.push(
+                Problem::new("a stage's deadline must be 1 to 10080 minutes (a week)", "1440 is a day")
+                    .at_field("run.stage_deadline_minutes"),
+            );
+        }
+        if !APPROVAL_MINUTES.contains(&run.approval_deadline_minutes) {
+            problems.push(
+                Problem::new("the deadline for approvals must be 1 to 43200 minutes (30 days)", "10080 is a week")
+                    .at_field("run.approval_deadline_minutes"),
+            );
+        }
+    }
 }
 
 /// Beyond it an arm would get nobody, or everybody.
@@ -344,6 +361,11 @@ const WEIGHTS: RangeInclusive<f64> = 1e-6..=1e6;
 const LIFTS: RangeInclusive<f64> = 1e-4..=1e3;
 /// No experiment has the customers that a smaller chance of error would take, and quantiles lose their digits there.
 const MIN_ERROR: f64 = 1e-9;
+
+/// A week: no stage that still works takes longer.
+const STAGE_MINUTES: RangeInclusive<u32> = 1..=7 * 24 * 60;
+/// After a month, consent and prices are those of another day.
+const APPROVAL_MINUTES: RangeInclusive<u32> = 1..=30 * 24 * 60;
 
 fn is_attribute_name(name: &str) -> bool {
     name.len() <= 64

@@ -9,6 +9,7 @@ pub struct Share(f64);
 
 impl Share {
     pub const ZERO: Self = Self(0.0);
+    pub const ONE: Self = Self(1.0);
 
     pub fn new(value: f64) -> Option<Self> {
         (0.0..=1.0).contains(&value).then_some(Self(value))

@@ -7,6 +7,7 @@ use crate::{
     Error,
     agents::{
         generation::{Brief, Source, Writer, phrases::NEUTRAL},
+        provider::Meter,
         retrieval::{Hit, Query, Retrieved, Retriever, library::Library},
         safety::{Gate, HarmScreen},
     },
@@ -14,6 +15,7 @@ use crate::{
     domain::{
         experiment::CONTROL,
         id::ArmName,
+        money::Usd,
         phrases::PhraseBook,
         problem::Problem,
         segment::Segment,
@@ -22,6 +24,11 @@ use crate::{
     },
     orchestration::progress::Running,
 };
+
+/// The embedded providers charge nothing, and may not.
+fn free() -> Meter {
+    Meter::new(Usd::ZERO)
+}
 
 /// Provider calls under way at once.
 const CONCURRENCY: usize = 16;
@@ -61,7 +68,8 @@ pub async fn retrieve(
 ) -> Result<Vec<Retrieved>, Error> {
     let answers: Vec<Retrieved> = stream::iter(queries)
         .map(|query| async move {
-            let hits = retriever.retrieve(&query).await.map_err(|error| Error::failed("retrieval failed", error))?;
+            let hits =
+                retriever.retrieve(&query, &free()).await.map_err(|error| Error::failed("retrieval failed", error))?;
             running.advance(1);
             let Query { text, audience, channel, locale, .. } = query;
             Ok::<_, Error>(Retrieved { segment: audience, channel, locale, query: text, hits })
@@ -174,7 +182,7 @@ pub async fn generate(
                 candidate: task.candidate,
                 seed: desk.campaign.generation.seed,
             };
-            let draft = writer.write(&brief).await.map_err(|error| error.to_string());
+            let draft = writer.write(&brief, &free()).await.map_err(|error| error.to_string());
             running.advance(1);
             draft
         })
@@ -195,7 +203,7 @@ pub async fn screen(
     stream::iter(tasks.into_iter().zip(drafts))
         .map(|(task, draft)| async move {
             let (draft, verdict) = match draft {
-                Err(why) => (Draft::nothing(), not_written(why)),
+                Err(why) => (Draft::nothing(), not_judged(why)),
                 Ok(draft) => {
                     let gate = Gate {
                         content: desk.content,
@@ -207,7 +215,8 @@ pub async fn screen(
                         safety: &desk.campaign.safety,
                         screen: harm,
                     };
-                    let verdict = gate.judge(&task.cell, &draft).await;
+                    let verdict = gate.judge(&task.cell, &draft, &free()).await;
+                    let verdict = verdict.unwrap_or_else(|error| not_judged(error.to_string()));
                     (draft, verdict)
                 }
             };
@@ -227,7 +236,7 @@ pub async fn screen(
         .await
 }
 
-fn not_written(why: String) -> Verdict {
+fn not_judged(why: String) -> Verdict {
     let finding =
         Finding { rule: Rule::CheckFailed, blocks: true, span: None, text: String::new(), passage: None, why };
     Verdict { decision: Decision::Blocked, findings: vec![finding], severities: None }
@@ -243,8 +252,8 @@ mod tests {
     use super::*;
     use crate::{
         agents::{
-            ProviderError,
             generation::{composer::Composer, phrases},
+            provider::{ErrorKind, ProviderError},
             retrieval::full_text::FullText,
             safety::Lexicon,
         },
@@ -261,11 +270,12 @@ mod tests {
             "failing/1"
         }
 
-        async fn write(&self, brief: &Brief<'_>) -> Result<Draft, ProviderError> {
+        async fn write(&self, brief: &Brief<'_>, meter: &Meter) -> Result<Draft, ProviderError> {
             if brief.cell.arm.as_str() == "friendly" {
-                return Err(ProviderError { provider: "test", message: "the model did not answer".to_owned() });
+                let message = "the model did not answer".to_owned();
+                return Err(ProviderError { provider: "test", kind: ErrorKind::Unavailable, message });
             }
-            Composer.write(brief).await
+            Composer.write(brief, meter).await
         }
     }
 
@@ -273,8 +283,9 @@ mod tests {
 
     #[async_trait]
     impl HarmScreen for FailingScreen {
-        async fn screen(&self, _: &str) -> Result<Severities, ProviderError> {
-            Err(ProviderError { provider: "test", message: "the screen did not answer".to_owned() })
+        async fn screen(&self, _: &str, _: &Meter) -> Result<Severities, ProviderError> {
+            let message = "the screen did not answer".to_owned();
+            Err(ProviderError { provider: "test", kind: ErrorKind::Unavailable, message })
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     sentences::{self, Sentence},
 };
 use crate::{
-    agents::ProviderError,
+    agents::provider::{ErrorKind, Meter, ProviderError},
     domain::{
         channel::Channel,
         content::{Category, Document, Passage},
@@ -32,13 +32,13 @@ impl Writer for Composer {
         "composer/1"
     }
 
-    async fn write(&self, brief: &Brief<'_>) -> Result<Draft, ProviderError> {
+    async fn write(&self, brief: &Brief<'_>, _: &Meter) -> Result<Draft, ProviderError> {
         compose(brief)
     }
 }
 
 fn failed(message: String) -> ProviderError {
-    ProviderError { provider: "composer", message }
+    ProviderError { provider: "composer", kind: ErrorKind::Rejected, message }
 }
 
 fn compose(brief: &Brief<'_>) -> Result<Draft, ProviderError> {
@@ -300,6 +300,10 @@ mod tests {
 
     const TONES: [&str; 7] = ["friendly", "informative", "premium", "playful", "concise", "timely", "neutral"];
 
+    fn free() -> Meter {
+        Meter::new(crate::domain::money::Usd::ZERO)
+    }
+
     /// The sample campaign, with one arm per tone and all channels.
     struct Sample {
         campaign: Campaign,
@@ -358,7 +362,7 @@ mod tests {
                 let (document, passage) = self.content.passage(&hit.passage).unwrap();
                 Source { document, passage }
             };
-            self.index.retrieve(&query).await.unwrap().into_iter().map(source).collect()
+            self.index.retrieve(&query, &free()).await.unwrap().into_iter().map(source).collect()
         }
 
         fn brief<'a>(
@@ -453,9 +457,9 @@ mod tests {
                     let mut messages = Vec::new();
                     for candidate in 0..3 {
                         let brief = sample.brief(&cell, segment, tone, &sources, (candidate, 7));
-                        let draft = Composer.write(&brief).await.unwrap();
+                        let draft = Composer.write(&brief, &free()).await.unwrap();
                         check(&draft, &brief, &sample, &book);
-                        assert_eq!(draft, Composer.write(&brief).await.unwrap());
+                        assert_eq!(draft, Composer.write(&brief, &free()).await.unwrap());
                         messages.push(draft.message);
                     }
                     assert_ne!(messages[0], messages[1], "the candidates of {cell:?} differ");
@@ -472,7 +476,7 @@ mod tests {
         let mut bodies = BTreeSet::new();
         for seed in 0..8 {
             let brief = sample.brief(&cell, None, "friendly", &sources, (0, seed));
-            bodies.insert(Composer.write(&brief).await.unwrap().message.body);
+            bodies.insert(Composer.write(&brief, &free()).await.unwrap().message.body);
         }
         assert!(bodies.len() >= 6, "{}", bodies.len());
     }
@@ -482,11 +486,11 @@ mod tests {
         let sample = Sample::load();
         let cell = sample.cell(None, "friendly", Channel::Sms);
         let sources = sample.sources(None, &cell).await;
-        let none = Composer.write(&sample.brief(&cell, None, "friendly", &[], (0, 7))).await;
+        let none = Composer.write(&sample.brief(&cell, None, "friendly", &[], (0, 7)), &free()).await;
         assert!(none.unwrap_err().message.contains("no approved content"));
         let too_early = jiff::civil::date(2020, 1, 1);
         let brief = Brief { date: too_early, ..sample.brief(&cell, None, "friendly", &sources, (0, 7)) };
-        assert!(Composer.write(&brief).await.is_err());
+        assert!(Composer.write(&brief, &free()).await.is_err());
     }
 
     #[tokio::test]
@@ -501,7 +505,7 @@ mod tests {
                 let cell = sample.cell(None, tone, channel);
                 let sources = sample.sources(None, &cell).await;
                 let brief = sample.brief(&cell, None, tone, &sources, (0, 7));
-                let draft = Composer.write(&brief).await.unwrap();
+                let draft = Composer.write(&brief, &free()).await.unwrap();
                 check(&draft, &brief, &sample, &book);
                 let text =
                     [Field::Subject, Field::Body].map(|field| draft.message.field(field)).join("\n").to_lowercase();

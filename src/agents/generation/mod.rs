@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use jiff::civil::Date;
 
 use crate::{
-    agents::ProviderError,
+    agents::provider::{Meter, ProviderError},
     config::campaign::Brand,
     domain::{
         content::{Document, Passage},
+        money::Usd,
         segment::Segment,
         variant::{Cell, Draft, Slots},
     },
@@ -48,5 +49,11 @@ pub trait Writer: Send + Sync {
     /// Name and version, recorded with every variant.
     fn name(&self) -> &str;
 
-    async fn write(&self, brief: &Brief<'_>) -> Result<Draft, ProviderError>;
+    /// What one call may cost at most: so much of the budget is set aside for it.
+    fn most(&self) -> Usd {
+        Usd::ZERO
+    }
+
+    /// What it costs is reserved and settled with the meter.
+    async fn write(&self, brief: &Brief<'_>, meter: &Meter) -> Result<Draft, ProviderError>;
 }

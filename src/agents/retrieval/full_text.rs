@@ -12,7 +12,7 @@ use tantivy::{
 
 use super::{Hit, Query, Retriever, library::Library};
 use crate::{
-    agents::ProviderError,
+    agents::provider::{ErrorKind, Meter, ProviderError},
     domain::{
         content::Document,
         id::{Locale, PassageId},
@@ -150,13 +150,13 @@ impl FullText {
 
 #[async_trait]
 impl Retriever for FullText {
-    async fn retrieve(&self, query: &Query) -> Result<Vec<Hit>, ProviderError> {
+    async fn retrieve(&self, query: &Query, _: &Meter) -> Result<Vec<Hit>, ProviderError> {
         self.search(query).map_err(failed)
     }
 }
 
 fn failed(error: TantivyError) -> ProviderError {
-    ProviderError { provider: "full-text index", message: error.to_string() }
+    ProviderError { provider: "full-text index", kind: ErrorKind::Rejected, message: error.to_string() }
 }
 
 /// A passage must have one of `values`, or [`ANY`].

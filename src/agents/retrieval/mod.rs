@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    agents::ProviderError,
+    agents::provider::{Meter, ProviderError},
     domain::{
         channel::Channel,
         id::{Locale, PassageId, SegmentName},
+        money::Usd,
     },
 };
 
@@ -42,8 +43,14 @@ pub struct Hit {
 /// for the audience, channel or locale is never returned: implementations filter before they rank.
 #[async_trait]
 pub trait Retriever: Send + Sync {
-    /// The best first; ties in the order of passage ids. An empty answer is an answer.
-    async fn retrieve(&self, query: &Query) -> Result<Vec<Hit>, ProviderError>;
+    /// What one call may cost at most: so much of the budget is set aside for it.
+    fn most(&self) -> Usd {
+        Usd::ZERO
+    }
+
+    /// The best first; ties in the order of passage ids. An empty answer is an answer. What it costs is reserved and
+    /// settled with the meter.
+    async fn retrieve(&self, query: &Query, meter: &Meter) -> Result<Vec<Hit>, ProviderError>;
 }
 
 /// What retrieval gave for one segment (`None`: everybody, for the control message), channel and locale.

@@ -6,6 +6,7 @@ use jiff::civil::Date;
 
 use crate::{
     agents::{
+        provider::{Meter, ProviderError},
         retrieval::{Hit, library::Library},
         safety::{
             HarmScreen,
@@ -37,12 +38,13 @@ pub struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    /// Makes every check. A check that cannot be made is a finding that blocks, so there is always a verdict.
-    pub async fn judge(&self, cell: &Cell, draft: &Draft) -> Verdict {
+    /// Makes every check. One that can never be made is a finding that blocks. An error of the harm screen that may
+    /// pass leaves the draft without a verdict: nothing is approved, and it must be judged again.
+    pub async fn judge(&self, cell: &Cell, draft: &Draft, meter: &Meter) -> Result<Verdict, ProviderError> {
         let mut findings = self.check_text(cell, draft);
-        let (severities, harms) = harm::check(self.screen, &self.as_read(draft), &self.safety.block_at).await;
+        let (severities, harms) = harm::check(self.screen, &self.as_read(draft), &self.safety.block_at, meter).await?;
         findings.extend(harms);
-        Verdict { decision: decide(&findings, severities.as_ref(), self.safety.approval), findings, severities }
+        Ok(Verdict { decision: decide(&findings, severities.as_ref(), self.safety.approval), findings, severities })
     }
 
     /// All checks but the harm screen: a function of its arguments.
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
     use crate::{
         agents::{
-            ProviderError,
+            provider::ErrorKind,
             safety::{Lexicon, fixture},
         },
         config::campaign::Thresholds,
@@ -106,6 +108,7 @@ mod tests {
             channel::Channel,
             content::{Approval, Document, Offer},
             id::{ArmName, Locale, PassageId, SegmentName},
+            money::Usd,
             variant::{Citation, Claim, Field, Message, Slot, Span, Usage},
             verdict::{Rule, Severity},
         },
@@ -211,7 +214,7 @@ mod tests {
             Claim { span, text: text.to_owned(), citation }
         }
 
-        async fn judge(&self, draft: &Draft) -> Verdict {
+        async fn judge(&self, draft: &Draft) -> Result<Verdict, ProviderError> {
             let library = Library::new(self.documents.clone());
             let gate = Gate {
                 content: &library,
@@ -223,11 +226,12 @@ mod tests {
                 safety: &self.safety,
                 screen: self.screen.as_ref(),
             };
-            gate.judge(&self.cell, draft).await
+            gate.judge(&self.cell, draft, &Meter::new(Usd::ZERO)).await
         }
 
         fn judge_now(&self, draft: &Draft) -> Verdict {
-            tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(self.judge(draft))
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(self.judge(draft)).unwrap()
         }
     }
 
@@ -419,17 +423,19 @@ mod tests {
     /// Answers as it is told to.
     enum Screen {
         Answers(Severities),
-        Fails,
+        Fails(ErrorKind),
         Hangs,
         Panics,
     }
 
     #[async_trait]
     impl HarmScreen for Screen {
-        async fn screen(&self, _text: &str) -> Result<Severities, ProviderError> {
+        async fn screen(&self, _: &str, _: &Meter) -> Result<Severities, ProviderError> {
             match self {
                 Self::Answers(severities) => Ok(*severities),
-                Self::Fails => Err(ProviderError { provider: "test", message: "unavailable".to_owned() }),
+                Self::Fails(kind) => {
+                    Err(ProviderError { provider: "test", kind: *kind, message: "no answer".to_owned() })
+                }
                 Self::Hangs => std::future::pending().await,
                 Self::Panics => panic!("the screen panics in this test"),
             }
@@ -437,17 +443,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_screen_without_an_answer_blocks_under_every_policy() {
+    async fn a_screen_that_will_never_answer_blocks_under_every_policy() {
         for policy in [ApprovalPolicy::Never, ApprovalPolicy::WhenFlagged, ApprovalPolicy::Always] {
-            for screen in [Screen::Fails, Screen::Hangs, Screen::Panics] {
+            for screen in [Screen::Fails(ErrorKind::Rejected), Screen::Fails(ErrorKind::OverAllowance), Screen::Panics]
+            {
                 let mut world = World::new();
                 world.screen = Box::new(screen);
                 world.safety.approval = policy;
-                let verdict = world.judge(&world.draft()).await;
+                let verdict = world.judge(&world.draft()).await.unwrap();
                 assert_eq!(verdict.decision, Decision::Blocked);
                 assert_eq!(rules(&verdict), [Rule::CheckFailed]);
                 assert_eq!(verdict.severities, None);
             }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_screen_that_may_answer_later_leaves_the_draft_without_a_verdict() {
+        let throttled = ErrorKind::Throttled { retry_after: None };
+        for (screen, kind) in [
+            (Screen::Fails(throttled), throttled),
+            (Screen::Fails(ErrorKind::Unavailable), ErrorKind::Unavailable),
+            (Screen::Hangs, ErrorKind::Unavailable),
+        ] {
+            let mut world = World::new();
+            world.screen = Box::new(screen);
+            assert_eq!(world.judge(&world.draft()).await.unwrap_err().kind, kind);
         }
     }
 

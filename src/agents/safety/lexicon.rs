@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     agents::{
-        ProviderError,
+        provider::{Meter, ProviderError},
         safety::{HarmScreen, folded::Folded},
     },
     domain::verdict::{Harm, Severities, Severity},
@@ -82,7 +82,7 @@ impl Lexicon {
 
 #[async_trait]
 impl HarmScreen for Lexicon {
-    async fn screen(&self, text: &str) -> Result<Severities, ProviderError> {
+    async fn screen(&self, text: &str, _: &Meter) -> Result<Severities, ProviderError> {
         Ok(self.severities(text))
     }
 }

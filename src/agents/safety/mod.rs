@@ -5,7 +5,10 @@
 
 use async_trait::async_trait;
 
-use crate::{agents::ProviderError, domain::verdict::Severities};
+use crate::{
+    agents::provider::{Meter, ProviderError},
+    domain::{money::Usd, verdict::Severities},
+};
 
 mod canonical;
 mod checks;
@@ -26,6 +29,12 @@ pub use slot_screen::SlotScreen;
 /// Screens a text for the four harm categories.
 #[async_trait]
 pub trait HarmScreen: Send + Sync {
-    /// A severity for every category, or an error; an error blocks the text.
-    async fn screen(&self, text: &str) -> Result<Severities, ProviderError>;
+    /// What one call may cost at most: so much of the budget is set aside for it.
+    fn most(&self) -> Usd {
+        Usd::ZERO
+    }
+
+    /// A severity for every category, or an error; nothing is approved on an error. What it costs is reserved and
+    /// settled with the meter.
+    async fn screen(&self, text: &str, meter: &Meter) -> Result<Severities, ProviderError>;
 }

@@ -5,7 +5,10 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use futures::FutureExt;
 
 use crate::{
-    agents::safety::HarmScreen,
+    agents::{
+        provider::{ErrorKind, Meter, ProviderError},
+        safety::HarmScreen,
+    },
     config::campaign::Thresholds,
     domain::verdict::{Finding, Harm, Rule, Severities},
 };
@@ -14,17 +17,28 @@ use crate::{
 /// cannot be timed out.
 pub const TIME_OUT: Duration = Duration::from_secs(30);
 
-/// Asks the screen. Error, time-out and panic are findings that block.
-pub async fn check(screen: &dyn HarmScreen, text: &str, block_at: &Thresholds) -> (Option<Severities>, Vec<Finding>) {
-    // The inner block catches a panic of the call itself too. The screen is only read after a panic, by another call.
-    let answer = AssertUnwindSafe(async { screen.screen(text).await }).catch_unwind();
+/// Asks the screen. An error that may pass, time-outs among them, is one: the text is judged another time. What would
+/// happen again (any other error, a panic) is a finding that blocks.
+pub async fn check(
+    screen: &dyn HarmScreen,
+    text: &str,
+    block_at: &Thresholds,
+    meter: &Meter,
+) -> Result<(Option<Severities>, Vec<Finding>), ProviderError> {
+    // The inner block catches a panic of the call itself too. Screen and meter are only read after a panic, by other
+    // calls.
+    let answer = AssertUnwindSafe(async { screen.screen(text, meter).await }).catch_unwind();
     let why = match tokio::time::timeout(TIME_OUT, answer).await {
-        Ok(Ok(Ok(severities))) => return (Some(severities), against(&severities, block_at)),
+        Ok(Ok(Ok(severities))) => return Ok((Some(severities), against(&severities, block_at))),
+        Ok(Ok(Err(error))) if error.is_temporary() => return Err(error),
         Ok(Ok(Err(error))) => format!("the harm screen failed: {error}"),
         Ok(Err(_)) => "the harm screen broke down".to_owned(),
-        Err(_) => format!("the harm screen did not answer within {} s", TIME_OUT.as_secs()),
+        Err(_) => {
+            let message = format!("no answer within {} s", TIME_OUT.as_secs());
+            return Err(ProviderError { provider: "harm screen", kind: ErrorKind::Unavailable, message });
+        }
     };
-    (None, vec![Finding::blocking(Rule::CheckFailed, "", why)])
+    Ok((None, vec![Finding::blocking(Rule::CheckFailed, "", why)]))
 }
 
 fn against(severities: &Severities, block_at: &Thresholds) -> Vec<Finding> {
