@@ -42,7 +42,7 @@ use crate::{
         segment::{Segment, SegmentProfile},
         variant::{Usage, Variant},
     },
-    ingest::{Ingest, Ingested, Outputs},
+    ingest::{Ingest, Ingested, Outputs, SHARD_ROWS},
     report::FileEntry,
     store::{Files, table},
 };
@@ -185,6 +185,7 @@ impl Run<'_> {
             channels: &self.plan.campaign.campaign.channels,
             suppression: &self.plan.suppression,
             scratch: self.store.root(),
+            shard_rows: SHARD_ROWS,
         };
         let runtime = tokio::runtime::Handle::current();
         // Ingest has threads of its own and blocks this one until it is done.
@@ -226,7 +227,15 @@ impl Run<'_> {
 
     /// `campaign.json` and `ingest/quality.json`: from here on the run's inputs are fixed.
     async fn freeze(&mut self, ingested: &Ingested) -> Result<Frozen, Error> {
-        let frozen = Frozen::new(self.plan, ingested.digest)?;
+        let frozen = Frozen {
+            schema: "campaign/1".to_owned(),
+            digest: self.plan.digest()?,
+            campaign: self.plan.campaign.clone(),
+            content: self.plan.content_digest,
+            customers: ingested.digest,
+            suppression: self.plan.suppression.sha256(),
+            engine: env!("CARGO_PKG_VERSION").to_owned(),
+        };
         self.put_json("plan", layout::CAMPAIGN, "the frozen campaign file and the digests of its inputs", &frozen)
             .await?;
         self.put_json("ingest", layout::QUALITY, "every column of the customer file, described", &ingested.quality)
@@ -346,7 +355,7 @@ impl Run<'_> {
             "{} approved, {} blocked, {} for review",
             counts.approved, counts.blocked, counts.needs_review
         ));
-        let document = Variants { schema: "variants/1".to_owned(), variants };
+        let document = Variants::new(variants, None);
         self.put_json("content", layout::VARIANTS, "every variant with claims, sources and verdicts", &document)
             .await?;
         Ok(document.variants)

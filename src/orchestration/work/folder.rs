@@ -4,17 +4,26 @@
 //! dies before the record is written leaves files that the item, done again, finds: they are the same, as they are
 //! functions of the item's inputs, or they are replaced.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+};
 
+use arrow_array::RecordBatch;
+use parquet::errors::ParquetError;
 use serde::{Serialize, de::DeserializeOwned};
 use tempfile::NamedTempFile;
 
 use super::{Trouble, compute};
 use crate::{
     audit::Written,
-    domain::digest::Digest,
+    domain::{
+        customer::{Shard, ShardId},
+        digest::Digest,
+    },
     orchestration::names::Run,
-    store::{self, BlobPath, Blobs, ETag, Precondition},
+    store::{self, BlobPath, Blobs, Precondition, table},
 };
 
 #[derive(Clone, Copy)]
@@ -59,33 +68,20 @@ impl Folder<'_> {
     /// For what may be larger than memory.
     pub async fn put_file(&self, path: BlobPath, file: NamedTempFile) -> Result<Written, Trouble> {
         let blob = self.run.file(&path);
-        let (file, bytes, sha256) = digested(file).await?;
-        match self.blobs.put_file(&blob, file.path(), Precondition::Absent).await {
+        let file = file.into_temp_path();
+        let (bytes, sha256) = size_and_digest(file.to_path_buf()).await?;
+        match self.blobs.put_file(&blob, &file, Precondition::Absent).await {
             Err(error) if may_be_there(&error) => {
-                let (_, there, _folder) = self.get_file(&blob, file.path().parent().unwrap_or(Path::new(""))).await?;
-                if there != sha256 {
-                    self.blobs.put_file(&blob, file.path(), Precondition::None).await?;
+                let folder = tempfile::tempdir_in(file.parent().unwrap_or(Path::new("")))?;
+                let there = folder.path().join("there");
+                self.blobs.get_file(&blob, &there).await?;
+                if size_and_digest(there).await? != (bytes, sha256) {
+                    self.blobs.put_file(&blob, &file, Precondition::None).await?;
                 }
             }
             put => drop(put?),
         }
         Ok(Written { path, bytes, sha256 })
-    }
-
-    async fn get_file(
-        &self,
-        blob: &BlobPath,
-        scratch: &Path,
-    ) -> Result<(ETag, Digest, tempfile::TempDir), Trouble> {
-        let folder = tempfile::tempdir_in(scratch)?;
-        let file = folder.path().join("there");
-        let etag = self.blobs.get_file(blob, &file).await?;
-        let sha256 = compute(move || {
-            let mut file = std::io::BufReader::new(std::fs::File::open(file)?);
-            Ok(Digest::of_reader(&mut file)?)
-        })
-        .await?;
-        Ok((etag, sha256, folder))
     }
 
     /// In the place of what an earlier pass wrote.
@@ -123,12 +119,20 @@ fn may_be_there(error: &store::Error) -> bool {
     matches!(error, store::Error::AlreadyExists { .. } | store::Error::Ambiguous { .. })
 }
 
-async fn digested(file: NamedTempFile) -> Result<(NamedTempFile, u64, Digest), Trouble> {
+async fn size_and_digest(file: PathBuf) -> Result<(u64, Digest), Trouble> {
     compute(move || {
-        let mut reader = std::io::BufReader::new(file.reopen()?);
+        let mut reader = BufReader::new(File::open(file)?);
         let sha256 = Digest::of_reader(&mut reader)?;
-        let bytes = file.as_file().metadata()?.len();
-        Ok((file, bytes, sha256))
+        Ok((reader.get_ref().metadata()?.len(), sha256))
     })
     .await
+}
+
+/// A table's bytes, with their digest.
+pub fn encode_table(rows: &RecordBatch) -> Result<Encoded, ParquetError> {
+    Ok(table::encode(rows)?.into())
+}
+
+pub fn decode_shard(id: ShardId, bytes: Vec<u8>) -> Result<Shard, ParquetError> {
+    Ok(Shard { id, rows: table::decode(bytes)? })
 }

@@ -4,33 +4,30 @@ use std::{
     io::{BufWriter, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempDir};
 use tokio::sync::mpsc;
 
 use super::{
-    Job, Output, Trouble,
+    Job, Output, Trouble, compute,
     context::Context,
-    folder::{Encoded, Folder},
+    folder::{Encoded, Folder, encode_table},
 };
 use crate::{
     Error,
     agents::segmentation::{self, Fitter, Next},
     audit::Written,
-    domain::{customer::ShardId, digest::Digest, problem::Problem, variant::Usage},
-    ingest::{Ingest, Ingested, Outputs, Suppression},
+    domain::{customer::ShardId, problem::Problem, variant::Usage},
+    ingest::{self, Ingest, Ingested, Outputs, Suppression},
     orchestration::{
         finished::Frozen,
         instance::Fact,
         layout,
-        start::{Source, Start},
+        start::{self, Source, Start},
     },
-    store::table,
 };
 
 /// Shards on their way into the store at once.
@@ -149,9 +146,9 @@ fn read(
         quarantine: &mut quarantine,
         suppressed: &mut suppressed,
         shards: &mut |shard| {
-            let bytes =
-                table::encode(&shard.rows).map_err(|error| Error::failed("a shard cannot be encoded", error))?;
-            let sent = sender.blocking_send((shard.id, bytes.into()));
+            let table =
+                encode_table(&shard.rows).map_err(|error| Error::failed("a shard cannot be encoded", error))?;
+            let sent = sender.blocking_send((shard.id, table));
             sent.map_err(|_| Error::failed("a shard cannot be written", "nobody takes it any more"))
         },
         progress: &mut |_, _| {},
@@ -190,27 +187,53 @@ impl Opened {
 
 /// The source as it was when the campaign was started; anything else is refused.
 async fn open(source: &Source, what: &str, job: Job<'_>) -> Result<Opened, Trouble> {
-    let changed = || {
-        let message = format!("the {what} was changed after the campaign was started");
-        let problem = Problem::new(message, "start the campaign again, and leave the file alone until it is read");
-        Trouble::Problems(vec![problem.in_file(source.name())])
-    };
     match source {
-        Source::File { path, name, .. } => {
-            let now = Source::file(name).map_err(|problem| Trouble::Problems(vec![problem.in_file(name)]));
-            let now = if path == name { now } else { Source::at(path, name).map_err(|p| Trouble::Problems(vec![p])) };
-            if now? != *source {
-                return Err(changed());
+        Source::File { path, name, bytes, modified } => {
+            let now = start::size_and_time(path)
+                .map_err(|error| Trouble::Problems(vec![ingest::unreadable(name, what, error)]))?;
+            if now != (*bytes, *modified) {
+                return Err(changed(source, what));
             }
             Ok(Opened { path: path.clone(), name: name.clone(), _copy: None })
         }
         Source::Blob { path, etag, name } => {
             let copy = tempfile::tempdir_in(&job.workshop.scratch)?;
-            let file = copy.path().join("source");
+            // What a file is can be told from the end of its name.
+            let file = copy.path().join(name.file_name().unwrap_or("source".as_ref()));
             if job.records.blobs.get_file(path, &file).await?.0 != *etag {
-                return Err(changed());
+                return Err(changed(source, what));
             }
             Ok(Opened { path: file, name: name.clone(), _copy: Some(copy) })
         }
     }
+}
+
+async fn suppression(start: &Start, job: Job<'_>) -> Result<Suppression, Trouble> {
+    let Some(list) = &start.suppression else { return Ok(Suppression::default()) };
+    let what = "suppression list";
+    let opened = open(&list.source, what, job).await?;
+    let path = opened.path.clone();
+    let read = compute(move || Ok(Suppression::read(&path))).await?;
+    let read = read.map_err(|problem| Trouble::Problems(vec![opened.problem(problem)]))?;
+    if read.sha256() != Some(list.sha256) {
+        return Err(changed(&list.source, what));
+    }
+    Ok(read)
+}
+
+fn changed(source: &Source, what: &str) -> Trouble {
+    let message = format!("the {what} was changed after the campaign was started");
+    let problem = Problem::new(message, "restart the campaign, and leave the file alone until it is read");
+    Trouble::Problems(vec![problem.in_file(source.name())])
+}
+
+fn nobody_left(ingested: &Ingested, customers: &Path) -> Problem {
+    let reasons: Vec<String> =
+        ingested.suppressed_by_reason.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
+    let reasons = if reasons.is_empty() { "no row is good".to_owned() } else { reasons.join("; ") };
+    Problem::new(
+        format!("none of the {} customers may be contacted ({reasons})", ingested.read),
+        "check the consent columns and the suppression list that the campaign file names",
+    )
+    .in_file(customers)
 }
