@@ -3,7 +3,7 @@
 use std::fmt;
 
 use arrow_array::{Array, BooleanArray};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::domain::{
     attribute::{self, AttributeType, Attributes},
@@ -53,6 +53,14 @@ impl fmt::Display for Refusal {
 impl Serialize for Refusal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Refusal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let refusal = Self::ALL.into_iter().find(|refusal| refusal.as_str() == text);
+        refusal.ok_or_else(|| de::Error::custom("not a reason for which customers are not contacted"))
     }
 }
 

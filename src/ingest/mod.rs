@@ -32,6 +32,8 @@ use std::{
     thread,
 };
 
+use serde::{Deserialize, Serialize};
+
 use self::{
     consent::Consent,
     mapping::Mapping,
@@ -87,7 +89,8 @@ pub struct Outputs<'a> {
 }
 
 /// `read = quarantined + suppressed + duplicates + contactable`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
 pub struct Ingested {
     pub read: u64,
     pub quarantined: u64,
@@ -100,6 +103,35 @@ pub struct Ingested {
     pub quality: Quality,
     /// Adds up to `suppressed`.
     pub suppressed_by_reason: BTreeMap<Refusal, u64>,
+}
+
+/// What can be read off the quality is not written twice.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "schema", deny_unknown_fields)]
+enum Saved {
+    #[serde(rename = "ingested/1")]
+    V1 { shards: u32, quality: Quality, suppressed_by_reason: BTreeMap<Refusal, u64> },
+}
+
+impl From<Ingested> for Saved {
+    fn from(ingested: Ingested) -> Self {
+        let Ingested { shards, quality, suppressed_by_reason, .. } = ingested;
+        Self::V1 { shards, quality, suppressed_by_reason }
+    }
+}
+
+impl From<Saved> for Ingested {
+    fn from(Saved::V1 { shards, quality, suppressed_by_reason }: Saved) -> Self {
+        Self::new(shards, quality, suppressed_by_reason)
+    }
+}
+
+impl Ingested {
+    fn new(shards: u32, quality: Quality, suppressed_by_reason: BTreeMap<Refusal, u64>) -> Self {
+        let Rows { read, quarantined, suppressed, duplicates, contactable } = quality.rows;
+        let digest = quality.file.sha256;
+        Self { read, quarantined, suppressed, duplicates, contactable, shards, digest, quality, suppressed_by_reason }
+    }
 }
 
 impl Ingest<'_> {
@@ -134,17 +166,8 @@ impl Ingest<'_> {
         let emitted = shards::emit(spill, context, outputs.suppressed, outputs.shards)?;
         let shards::Emitted { suppressed, duplicates, contactable, .. } = emitted;
         let rows = Rows { read, quarantined, suppressed, duplicates, contactable };
-        Ok(Ingested {
-            read,
-            quarantined,
-            suppressed,
-            duplicates,
-            contactable,
-            shards: emitted.shards,
-            digest: facts.sha256,
-            quality: Quality { file: facts, rows, columns: tally.columns(&mapping) },
-            suppressed_by_reason: emitted.suppressed_by_reason,
-        })
+        let quality = Quality { file: facts, rows, columns: tally.columns(&mapping) };
+        Ok(Ingested::new(emitted.shards, quality, emitted.suppressed_by_reason))
     }
 }
 

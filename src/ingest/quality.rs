@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use arrow_array::{Array, BooleanArray, Date32Array, Float64Array, StringArray, cast::AsArray, types};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{mapping::Mapping, source::FileFacts};
 use crate::domain::{
@@ -23,7 +23,7 @@ const MAX_LISTED: usize = 10;
 /// Never listed: the rows of one customer repeat them.
 const PERSONAL: [&str; 3] = ["first_name", "last_name", "email"];
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     pub file: FileFacts,
     pub rows: Rows,
@@ -32,7 +32,7 @@ pub struct Quality {
 }
 
 /// `read = quarantined + suppressed + duplicates + contactable`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rows {
     pub read: u64,
     pub quarantined: u64,
@@ -42,7 +42,7 @@ pub struct Rows {
 }
 
 /// Counted over all rows that have columns: those whose fields cannot be told apart are in no column's counts.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Column {
     /// The name in the file.
     pub column: String,
@@ -57,15 +57,16 @@ pub struct Column {
     pub summary: Option<Summary>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Summary {
     Number {
         min: f64,
         max: f64,
-        mean: f64,
-        /// Of the sample (n - 1); 0 for a single value.
-        standard_deviation: f64,
+        /// `None` where it is beyond an `f64`.
+        mean: Option<f64>,
+        /// Of the sample (n - 1); 0 for a single value. `None` where it is beyond an `f64`.
+        standard_deviation: Option<f64>,
     },
     Boolean {
         true_share: f64,
@@ -76,7 +77,7 @@ pub enum Summary {
         distinct_is_lower_bound: bool,
         /// In characters.
         longest: u64,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         most_frequent: Vec<Frequency>,
     },
     Date {
@@ -85,7 +86,7 @@ pub enum Summary {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frequency {
     pub value: String,
     pub count: u64,
@@ -229,8 +230,8 @@ impl Facts {
             Self::Number(moments) => Summary::Number {
                 min: moments.min,
                 max: moments.max,
-                mean: moments.mean,
-                standard_deviation: moments.standard_deviation(),
+                mean: Some(moments.mean).filter(|mean| mean.is_finite()),
+                standard_deviation: Some(moments.standard_deviation()).filter(|deviation| deviation.is_finite()),
             },
             Self::Boolean { yes } => Summary::Boolean { true_share: *yes as f64 / values as f64 },
             Self::Text { distinct: None, longest } => Summary::Text {

@@ -11,7 +11,7 @@ use std::{
 
 use encoding_rs::Encoding;
 use flate2::bufread::MultiGzDecoder;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
 use super::{csv, jsonl, mapping::Mapping, parquet, rows::RawRows, transcode};
@@ -28,7 +28,7 @@ const PEEK_BYTES: u64 = 64 * 1024;
 /// Takes a batch of rows; a break: nobody wants more.
 pub type Emit<'a> = dyn FnMut(RawRows) -> ControlFlow<()> + 'a;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
     None,
@@ -55,12 +55,17 @@ impl Compression {
 }
 
 /// What was found out about the file itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFacts {
     pub format: CustomerFormat,
     pub compression: Compression,
     /// Text formats only.
-    #[serde(serialize_with = "encoding_name", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        serialize_with = "encoding_name",
+        deserialize_with = "encoding_named",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub encoding: Option<&'static Encoding>,
     /// CSV only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,6 +80,11 @@ pub struct FileFacts {
 
 fn encoding_name<S: Serializer>(encoding: &Option<&'static Encoding>, serializer: S) -> Result<S::Ok, S::Error> {
     encoding.map(Encoding::name).serialize(serializer)
+}
+
+fn encoding_named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'static Encoding>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    Encoding::for_label(name.as_bytes()).map(Some).ok_or_else(|| de::Error::custom("not the name of an encoding"))
 }
 
 /// A decoded text and where it comes from, for messages.

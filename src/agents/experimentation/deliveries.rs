@@ -47,12 +47,41 @@ impl std::ops::AddAssign for Counts {
 }
 
 /// What happened to many customers; merging in any order gives the same.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
 pub struct Tally {
     /// By (segment index, arm index).
     pub cells: BTreeMap<(u16, u16), Counts>,
     /// Held customers by reason.
     pub held: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "schema", deny_unknown_fields)]
+enum Saved {
+    #[serde(rename = "delivery-tally/1")]
+    V1 { cells: Vec<SavedCell>, held: BTreeMap<String, u64> },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedCell {
+    segment: u16,
+    arm: u16,
+    counts: Counts,
+}
+
+impl From<Tally> for Saved {
+    fn from(tally: Tally) -> Self {
+        let cell = |((segment, arm), counts)| SavedCell { segment, arm, counts };
+        Self::V1 { cells: tally.cells.into_iter().map(cell).collect(), held: tally.held }
+    }
+}
+
+impl From<Saved> for Tally {
+    fn from(Saved::V1 { cells, held }: Saved) -> Self {
+        Self { cells: cells.into_iter().map(|cell| ((cell.segment, cell.arm), cell.counts)).collect(), held }
+    }
 }
 
 impl Tally {

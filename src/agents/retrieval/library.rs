@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 
 use super::{json, markdown};
 use crate::domain::{
@@ -18,11 +19,49 @@ use crate::domain::{
 };
 
 /// All documents of a campaign, usable or not, with their passages by id.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Saved", into = "Saved")]
 pub struct Library {
     documents: Vec<Document>,
     /// Passage id -> (document, passage) positions.
     passages: HashMap<PassageId, (usize, usize)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "schema", deny_unknown_fields)]
+enum Saved {
+    #[serde(rename = "content/1")]
+    V1 { documents: Vec<Document> },
+}
+
+impl From<Library> for Saved {
+    fn from(library: Library) -> Self {
+        Self::V1 { documents: library.documents }
+    }
+}
+
+/// What is cited rests on passages being what they say, so that is checked.
+impl TryFrom<Saved> for Library {
+    type Error = &'static str;
+
+    fn try_from(Saved::V1 { documents }: Saved) -> Result<Self, &'static str> {
+        let passages: usize = documents.iter().map(|document| document.passages.len()).sum();
+        let library = Self::new(documents);
+        let is_own = |document: &Document, passage: &Passage| {
+            let length = passage.end.checked_sub(passage.start);
+            let words = length.map(|length| document.text.chars().skip(passage.start).take(length));
+            passage.id.document() == document.id.as_str()
+                && words.is_some_and(|words| words.eq(passage.text.chars()))
+                && passage.version == Digest::of(&passage.text)
+        };
+        if !library.documents.is_sorted_by(|a, b| a.id < b.id) || library.passages.len() < passages {
+            return Err("two documents or passages have the same id");
+        }
+        if library.documents.iter().any(|document| !document.passages.iter().all(|passage| is_own(document, passage))) {
+            return Err("a passage is not what its document says there");
+        }
+        Ok(library)
+    }
 }
 
 impl Library {

@@ -63,20 +63,24 @@ pub enum Next {
 }
 
 /// One pass over the customers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "SavedFitter", into = "SavedFitter")]
 pub struct Fitter(Pass);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Pass {
     Rfm(rfm::Fitter),
     Kmeans(kmeans::Fitter),
 }
 
 /// What one pass learned of some shards. Its size is bounded, however many shards are merged.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "SavedProfile", into = "SavedProfile")]
 pub struct Profile(Learned);
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Learned {
     Rfm(rfm::Profile),
     Kmeans(kmeans::Profile),
@@ -113,6 +117,20 @@ enum Schema {
     V1,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "schema", deny_unknown_fields)]
+enum SavedFitter {
+    #[serde(rename = "segment-fitter/1")]
+    V1 { pass: Pass },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "schema", deny_unknown_fields)]
+enum SavedProfile {
+    #[serde(rename = "segment-profile/1")]
+    V1 { learned: Learned },
+}
+
 impl Plan {
     /// Checks all that can be known without customers. A problem's field is a path into the campaign file.
     pub fn new(segmentation: &Segmentation, attributes: &Attributes) -> Result<Self, Vec<Problem>> {
@@ -146,8 +164,8 @@ impl Fitter {
     /// The profile of no customer.
     pub fn empty(&self) -> Profile {
         Profile(match &self.0 {
-            Pass::Rfm(_) => Learned::Rfm(rfm::Profile::default()),
-            Pass::Kmeans(_) => Learned::Kmeans(kmeans::Profile::default()),
+            Pass::Rfm(fitter) => Learned::Rfm(fitter.empty()),
+            Pass::Kmeans(fitter) => Learned::Kmeans(fitter.empty()),
         })
     }
 
@@ -169,7 +187,7 @@ impl Fitter {
 }
 
 impl Profile {
-    /// Associative and commutative.
+    /// Associative and commutative, of profiles that one fitter made.
     ///
     /// # Panics
     ///
@@ -215,6 +233,36 @@ impl Method {
     }
 }
 
+impl From<Fitter> for SavedFitter {
+    fn from(fitter: Fitter) -> Self {
+        Self::V1 { pass: fitter.0 }
+    }
+}
+
+impl TryFrom<SavedFitter> for Fitter {
+    type Error = &'static str;
+
+    fn try_from(SavedFitter::V1 { pass }: SavedFitter) -> Result<Self, &'static str> {
+        let is_sound = match &pass {
+            Pass::Rfm(fitter) => fitter.is_sound(),
+            Pass::Kmeans(fitter) => fitter.is_sound(),
+        };
+        if is_sound { Ok(Self(pass)) } else { Err("no fit gets to this pass") }
+    }
+}
+
+impl From<Profile> for SavedProfile {
+    fn from(profile: Profile) -> Self {
+        Self::V1 { learned: profile.0 }
+    }
+}
+
+impl From<SavedProfile> for Profile {
+    fn from(SavedProfile::V1 { learned }: SavedProfile) -> Self {
+        Self(learned)
+    }
+}
+
 impl From<Model> for Saved {
     fn from(model: Model) -> Self {
         Self { schema: Schema::V1, segments: model.segments, method: model.method }
@@ -240,8 +288,9 @@ impl TryFrom<Saved> for Model {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::{Value, to_value};
 
-    use super::testing::{attributes, cut, ids, numbers, shard, texts};
+    use super::testing::{attributes, cut, ids, numbers, reread, shard, texts};
     use super::*;
 
     fn segmentation(toml: &str) -> Segmentation {
@@ -327,6 +376,53 @@ mod tests {
         }
 
         #[test]
+        fn what_a_fit_leaves_between_its_steps_reads_back_as_it_was(
+            whole in customers(), sizes in prop::collection::vec(0..30_usize, 0..4),
+        ) {
+            let shards = cut(&whole, &sizes);
+            for plan in plans() {
+                let model = fit(plan.clone(), &shards);
+                let mut next = plan.start();
+                while let Next::Pass(fitter) = next {
+                    let read = reread(&fitter);
+                    prop_assert_eq!(&read, &fitter);
+                    prop_assert_eq!(reread(&fitter.empty()), fitter.empty());
+                    let profiles: Vec<Profile> = shards.iter().map(|shard| fitter.profile(shard)).collect();
+                    let reread_profiles: Vec<Profile> = profiles.iter().map(reread).collect();
+                    prop_assert_eq!(&reread_profiles, &profiles);
+                    let merged = profiles.into_iter().fold(fitter.empty(), Profile::merge);
+                    let merged_after = reread_profiles.into_iter().fold(read.empty(), |a, b| reread(&a.merge(b)));
+                    prop_assert_eq!(&merged_after, &merged);
+                    next = read.advance(merged_after);
+                }
+                let Next::Model(after) = next else { unreachable!() };
+                prop_assert_eq!(after, model);
+            }
+        }
+
+        #[test]
+        fn tallies_read_back_as_they_were_and_add_up_the_same(
+            numbers_of in prop::collection::vec(prop::option::of(prop_oneof![
+                prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO, Just(1e308), Just(-1e308)
+            ]), 0..40),
+            at in 0..40_usize,
+        ) {
+            let rules = "method = 'rules'\n[[rules]]\nname = 'A'\nwhen = 'age > 5'\n[[rules]]\nname = 'B'\nwhen = 'age < 9'\n[[rules]]\nname = 'C'";
+            let model = fit(Plan::new(&segmentation(rules), &attributes("age: number")).unwrap(), &[]);
+            let whole = shard(&ids(numbers_of.len()), [("age", numbers(numbers_of.iter().copied()))]);
+            let mut one = Tally::default();
+            let mut other = Tally::default();
+            for (tally, part) in [&mut one, &mut other].into_iter().zip(cut(&whole, &[at.min(whole.len())])) {
+                tally.add(&model, &part, &model.label(&part));
+            }
+            prop_assert_eq!(reread(&one), one.clone());
+            let mut after = reread(&one);
+            after.merge(reread(&other));
+            one.merge(other);
+            prop_assert_eq!(reread(&after), one);
+        }
+
+        #[test]
         fn a_tally_counts_every_customer_once(whole in customers(), sizes in prop::collection::vec(0..30_usize, 0..4)) {
             for plan in plans() {
                 let model = fit(plan, std::slice::from_ref(&whole));
@@ -354,6 +450,47 @@ mod tests {
         wrong["schema"] = "segments/2".into();
         assert!(serde_json::from_value::<Model>(wrong).is_err());
         assert!(serde_json::from_value::<Model>(json).is_ok());
+    }
+
+    #[test]
+    fn what_no_fit_can_have_left_is_refused() {
+        let customers = shard(
+            &ids(3),
+            ["recency_days", "frequency", "monetary"].map(|name| (name, numbers([Some(1.25), Some(1.26), Some(9.0)]))),
+        );
+        let pass = |plan: usize| match plans()[plan].clone().start() {
+            Next::Pass(fitter) => fitter,
+            Next::Model(_) => unreachable!("these methods need a pass"),
+        };
+        let with = |mut document: Value, path: &str, wrong: &str| {
+            *document.pointer_mut(path).unwrap_or_else(|| panic!("there is no {path}")) = wrong.parse().unwrap();
+            document
+        };
+        let (rfm, kmeans) = (pass(1), pass(2));
+        for (document, path, wrong) in [
+            (to_value(&rfm).unwrap(), "/schema", "\"segment-fitter/2\""),
+            (to_value(&rfm).unwrap(), "/pass/rfm/0/pass", "4"),
+            (to_value(&rfm).unwrap(), "/pass/rfm/0/values", "7"),
+            (to_value(&rfm).unwrap(), "/pass/rfm/0/wanted", "[{\"found\": 18446744073709551615}]"),
+            (to_value(&kmeans).unwrap(), "/pass/kmeans/min_clusters", "0"),
+        ] {
+            assert!(serde_json::from_value::<Fitter>(document.clone()).is_ok());
+            let wrong = with(document, path, wrong);
+            assert!(serde_json::from_value::<Fitter>(wrong).is_err(), "{path}");
+        }
+        for (document, path, wrong) in [
+            (to_value(rfm.profile(&customers)).unwrap(), "/schema", "\"segment-profile/2\""),
+            (to_value(rfm.profile(&customers)).unwrap(), "/learned/rfm/0/bits", "23"),
+            (to_value(rfm.profile(&customers)).unwrap(), "/learned/rfm/0/buckets/0/0", "0"),
+            (to_value(rfm.profile(&customers)).unwrap(), "/learned/rfm/0/buckets/0/1", "10.0"),
+            (to_value(rfm.profile(&customers)).unwrap(), "/learned/rfm/0/buckets/0/2", "9223372036854775807"),
+            (to_value(kmeans.profile(&customers)).unwrap(), "/learned/kmeans/sample/0/0", "\"ada@example.com\""),
+            (to_value(kmeans.profile(&customers)).unwrap(), "/learned/kmeans/sample/0/1", "[1.0]"),
+        ] {
+            assert!(serde_json::from_value::<Profile>(document.clone()).is_ok());
+            let wrong = with(document, path, wrong);
+            assert!(serde_json::from_value::<Profile>(wrong).is_err(), "{path}");
+        }
     }
 
     #[test]

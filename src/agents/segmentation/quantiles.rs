@@ -4,6 +4,8 @@
 //! buckets that hold a wanted order statistic; after at most three passes such a bucket is a single number. Most
 //! columns need fewer: a bucket with only one distinct value is settled at once.
 
+use serde::{Deserialize, Serialize};
+
 /// Leading bits told apart in each pass. A pass keeps at most 2^22 buckets for each wanted rank's bucket of the
 /// pass before; real columns fill some thousands.
 const PREFIX_BITS: [u32; 3] = [22, 43, 64];
@@ -14,7 +16,8 @@ const SHARES: [f64; 4] = [0.2, 0.4, 0.6, 0.8];
 pub type Cuts = [f64; 4];
 
 /// A search for the [`Cuts`] of one column, between two passes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Search {
     pass: usize,
     /// Known after the first pass.
@@ -23,7 +26,8 @@ pub struct Search {
     wanted: Vec<Statistic>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Statistic {
     Found(u64),
     /// The `rank`-th (from 0) of the values that start with `prefix`.
@@ -34,15 +38,29 @@ enum Statistic {
 }
 
 /// How often values occur, by their leading bits; merging is exact in any order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts(Vec<Bucket>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "SavedCounts", into = "SavedCounts")]
+pub struct Counts {
+    /// Leading bits that the values of a bucket share; 0 where nothing is left to be counted.
+    bits: u32,
+    /// In the order of their values.
+    buckets: Vec<Bucket>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bucket {
-    prefix: u64,
     count: u64,
     lowest: u64,
     highest: u64,
+}
+
+/// A shard can fill thousands of buckets, so they are written short.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedCounts {
+    bits: u32,
+    /// Count, lowest value, and how many `f64` further on the highest one is.
+    buckets: Vec<(u64, f64, u64)>,
 }
 
 impl Search {
@@ -54,20 +72,20 @@ impl Search {
         if self.is_done() {
             return Counts::default();
         }
+        let bits = PREFIX_BITS[self.pass];
         let mut images: Vec<u64> = values.map(ordered_image).filter(|image| self.is_wanted(*image)).collect();
         images.sort_unstable();
         let mut buckets: Vec<Bucket> = Vec::new();
         for image in images {
-            let prefix = leading(image, PREFIX_BITS[self.pass]);
             match buckets.last_mut() {
-                Some(last) if last.prefix == prefix => {
+                Some(last) if leading(last.lowest, bits) == leading(image, bits) => {
                     last.count += 1;
                     last.highest = image;
                 }
-                _ => buckets.push(Bucket { prefix, count: 1, lowest: image, highest: image }),
+                _ => buckets.push(Bucket { count: 1, lowest: image, highest: image }),
             }
         }
-        Counts(buckets)
+        Counts { bits, buckets }
     }
 
     fn is_wanted(&self, image: u64) -> bool {
@@ -82,7 +100,7 @@ impl Search {
             return;
         }
         if self.pass == 0 {
-            self.values = counts.0.iter().map(|bucket| bucket.count).sum();
+            self.values = counts.buckets.iter().map(|bucket| bucket.count).sum();
             if self.values > 0 {
                 let below = |share: f64| (position(self.values, share).floor() as u64).min(self.values - 1);
                 let pairs = SHARES.map(|share| [below(share), (below(share) + 1).min(self.values - 1)]);
@@ -93,12 +111,12 @@ impl Search {
         let known_bits = self.pass.checked_sub(1).map_or(0, |previous| PREFIX_BITS[previous]);
         for statistic in &mut self.wanted {
             let Statistic::Within { prefix, mut rank } = *statistic else { continue };
-            for bucket in counts.0.iter().filter(|bucket| leading(bucket.lowest, known_bits) == prefix) {
+            for bucket in counts.buckets.iter().filter(|bucket| leading(bucket.lowest, known_bits) == prefix) {
                 if rank < bucket.count {
                     *statistic = if bucket.lowest == bucket.highest {
                         Statistic::Found(bucket.lowest)
                     } else {
-                        Statistic::Within { prefix: bucket.prefix, rank }
+                        Statistic::Within { prefix: leading(bucket.lowest, counts.bits), rank }
                     };
                     break;
                 }
@@ -110,6 +128,19 @@ impl Search {
 
     pub fn is_done(&self) -> bool {
         self.pass > 0 && self.wanted.iter().all(|statistic| matches!(statistic, Statistic::Found(_)))
+    }
+
+    /// Whether a search can have got there.
+    pub fn is_sound(&self) -> bool {
+        let is_possible = |statistic: &Statistic| match statistic {
+            Statistic::Found(image) => from_image(*image).is_finite(),
+            Statistic::Within { rank, .. } => *rank < self.values && self.pass < PREFIX_BITS.len(),
+        };
+        let wanted = if self.values == 0 { 0 } else { 2 * SHARES.len() };
+        self.wanted.len() == wanted
+            && (self.pass > 0 || self.values == 0)
+            && self.pass <= PREFIX_BITS.len()
+            && self.wanted.iter().all(is_possible)
     }
 
     /// Linear interpolation between order statistics: type 7 of Hyndman & Fan (1996), "Sample quantiles in
@@ -135,18 +166,20 @@ impl Search {
 }
 
 impl Counts {
+    /// Of the same pass.
     pub fn merge(self, other: Self) -> Self {
-        let mut merged: Vec<Bucket> = Vec::with_capacity(self.0.len().max(other.0.len()));
-        let (mut left, mut right) = (self.0.into_iter().peekable(), other.0.into_iter().peekable());
+        let bits = self.bits;
+        let mut merged: Vec<Bucket> = Vec::with_capacity(self.buckets.len().max(other.buckets.len()));
+        let (mut left, mut right) = (self.buckets.into_iter().peekable(), other.buckets.into_iter().peekable());
         loop {
             let next = match (left.peek(), right.peek()) {
-                (Some(a), Some(b)) if a.prefix <= b.prefix => left.next(),
+                (Some(a), Some(b)) if a.lowest <= b.lowest => left.next(),
                 (_, Some(_)) => right.next(),
                 (_, None) => left.next(),
             };
-            let Some(bucket) = next else { return Self(merged) };
+            let Some(bucket) = next else { return Self { bits, buckets: merged } };
             match merged.last_mut() {
-                Some(last) if last.prefix == bucket.prefix => {
+                Some(last) if leading(last.lowest, bits) == leading(bucket.lowest, bits) => {
                     last.count += bucket.count;
                     last.lowest = last.lowest.min(bucket.lowest);
                     last.highest = last.highest.max(bucket.highest);
@@ -154,6 +187,36 @@ impl Counts {
                 _ => merged.push(bucket),
             }
         }
+    }
+}
+
+impl From<Counts> for SavedCounts {
+    fn from(counts: Counts) -> Self {
+        let saved = |bucket: &Bucket| (bucket.count, from_image(bucket.lowest), bucket.highest - bucket.lowest);
+        Self { bits: counts.bits, buckets: counts.buckets.iter().map(saved).collect() }
+    }
+}
+
+impl TryFrom<SavedCounts> for Counts {
+    type Error = &'static str;
+
+    fn try_from(saved: SavedCounts) -> Result<Self, &'static str> {
+        let bits = saved.bits;
+        let bucket = |(count, value, further): (u64, f64, u64)| {
+            let lowest = ordered_image(value);
+            let highest = lowest.checked_add(further)?;
+            let is_one = leading(lowest, bits) == leading(highest, bits) && from_image(highest).is_finite();
+            (is_one && count > u64::from(further > 0)).then_some(Bucket { count, lowest, highest })
+        };
+        let buckets: Option<Vec<Bucket>> = saved.buckets.into_iter().map(bucket).collect();
+        let buckets = buckets.ok_or("a bucket's values do not belong together")?;
+        if !buckets.is_empty() && !PREFIX_BITS.contains(&bits) {
+            return Err("no pass tells values apart by so many bits");
+        }
+        if !buckets.is_sorted_by(|a, b| leading(a.highest, bits) < leading(b.lowest, bits)) {
+            return Err("the buckets are not in order");
+        }
+        Ok(Self { bits, buckets })
     }
 }
 
@@ -189,7 +252,7 @@ mod tests {
         let mut search = Search::new();
         while !search.is_done() {
             let counts = shards.iter().map(|shard| search.count(shard.iter().copied()));
-            search.advance(&counts.fold(Counts::default(), Counts::merge));
+            search.advance(&counts.fold(search.count(std::iter::empty()), Counts::merge));
         }
         (search.cuts(), search.pass)
     }

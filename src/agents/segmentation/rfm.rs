@@ -46,11 +46,13 @@ const GRID: [[u16; 5]; 5] = [
 ];
 
 /// Between two passes over the customers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Fitter([Search; 3]);
 
 /// Of the customers who have all three values.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Profile([Counts; 3]);
 
 /// How customers are scored.
@@ -76,7 +78,21 @@ impl Fitter {
 
     pub fn profile(&self, shard: &Shard) -> Profile {
         let customers: Vec<[f64; 3]> = customers(shard).flatten().collect();
+        self.count(&customers)
+    }
+
+    /// The profile of no customer.
+    pub fn empty(&self) -> Profile {
+        self.count(&[])
+    }
+
+    fn count(&self, customers: &[[f64; 3]]) -> Profile {
         Profile(array::from_fn(|attribute| self.0[attribute].count(customers.iter().map(|values| values[attribute]))))
+    }
+
+    /// Whether a fit can have got there.
+    pub fn is_sound(&self) -> bool {
+        self.0.iter().all(Search::is_sound)
     }
 
     /// The scoring as soon as every cut is known.
@@ -177,7 +193,7 @@ mod tests {
     fn fit(shards: &[Shard]) -> Scoring {
         let mut fitter = Fitter::new();
         loop {
-            let profile = shards.iter().map(|shard| fitter.profile(shard)).fold(Profile::default(), Profile::merge);
+            let profile = shards.iter().map(|shard| fitter.profile(shard)).fold(fitter.empty(), Profile::merge);
             match fitter.advance(&profile) {
                 Ok(scoring) => return scoring,
                 Err(next) => fitter = next,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow_array::Array as _;
+use serde::{Deserialize, Serialize};
 
 use super::{Method, Model};
 use crate::domain::{
@@ -12,21 +13,31 @@ use crate::domain::{
 };
 
 /// Counts are exact in any order; means are sums of `f64`, so merge in the order of shards for equal last digits.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Saved", into = "Saved")]
 pub struct Tally {
     customers: BTreeMap<u16, u64>,
     sums: BTreeMap<String, BTreeMap<u16, Sum>>,
     overlaps: BTreeMap<(u16, u16), u64>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Sum {
-    total: f64,
+    /// `None` once it was beyond an `f64`, and so for good.
+    total: Option<f64>,
     known: u64,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "schema", deny_unknown_fields)]
+enum Saved {
+    #[serde(rename = "segment-tally/1")]
+    V1 { customers: Vec<(u16, u64)>, sums: BTreeMap<String, Vec<(u16, Sum)>>, overlaps: Vec<((u16, u16), u64)> },
+}
+
 /// Customers who match two rules with a condition.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleOverlap {
     /// Stands before the other rule, and so has these customers (unless a third rule stands before both).
     pub winner: SegmentName,
@@ -44,7 +55,7 @@ impl Tally {
             let mut sums = vec![Sum::default(); model.segments().len()];
             for (row, segment) in labels.segments.iter().enumerate() {
                 if column.is_valid(row) {
-                    sums[usize::from(*segment)].add(Sum { total: column.value(row), known: 1 });
+                    sums[usize::from(*segment)].add(Sum { total: Some(column.value(row)), known: 1 });
                 }
             }
             let attribute = self.sums.entry(field.name().clone()).or_default();
@@ -116,14 +127,41 @@ impl Tally {
     }
 }
 
+impl Default for Sum {
+    fn default() -> Self {
+        Self { total: Some(0.0), known: 0 }
+    }
+}
+
 impl Sum {
     fn add(&mut self, other: Self) {
-        self.total += other.total;
+        let total = self.total.zip(other.total).map(|(one, other)| one + other);
+        self.total = total.filter(|total| total.is_finite());
         self.known += other.known;
     }
 
-    /// `None` also where the sum is beyond an `f64`: JSON has no infinity, and what cannot be written cannot be read.
+    /// `None` also where the sum is beyond an `f64`.
     fn mean(self) -> Option<f64> {
-        (self.known > 0).then(|| self.total / self.known as f64).filter(|mean| mean.is_finite())
+        (self.known > 0).then_some(self.total? / self.known as f64)
+    }
+}
+
+impl From<Tally> for Saved {
+    fn from(tally: Tally) -> Self {
+        Self::V1 {
+            customers: tally.customers.into_iter().collect(),
+            sums: tally.sums.into_iter().map(|(name, sums)| (name, sums.into_iter().collect())).collect(),
+            overlaps: tally.overlaps.into_iter().collect(),
+        }
+    }
+}
+
+impl From<Saved> for Tally {
+    fn from(Saved::V1 { customers, sums, overlaps }: Saved) -> Self {
+        Self {
+            customers: customers.into_iter().collect(),
+            sums: sums.into_iter().map(|(name, sums)| (name, sums.into_iter().collect())).collect(),
+            overlaps: overlaps.into_iter().collect(),
+        }
     }
 }

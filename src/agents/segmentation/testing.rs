@@ -73,6 +73,11 @@ pub fn cut(shard: &Shard, sizes: &[usize]) -> Vec<Shard> {
     shards
 }
 
+/// Written as JSON and read again.
+pub fn reread<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    serde_json::from_slice(&serde_json::to_vec(value).unwrap()).unwrap()
+}
+
 /// The path of a file of the data for testing, where there is any.
 pub fn shared_data(file: &str) -> Option<std::path::PathBuf> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(file);

@@ -12,8 +12,7 @@ use self::lloyd::Points;
 use crate::config::campaign::Segmentation;
 use crate::domain::{
     attribute::Attributes,
-    customer::{Column, Shard},
-    digest::Digest,
+    customer::{Column, IdPrefix, Shard},
     problem::Problem,
     segment::{Labels, Segment},
 };
@@ -25,7 +24,8 @@ const SAMPLE: usize = 20_000;
 /// Of these, as many as the exact silhouette (quadratic in them) is computed for.
 const SILHOUETTE_SAMPLE: usize = 2_000;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fitter {
     features: Vec<String>,
     min_clusters: usize,
@@ -33,11 +33,20 @@ pub struct Fitter {
 }
 
 /// Merging is exact in any order.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "SavedProfile", into = "SavedProfile")]
 pub struct Profile {
-    /// The features' values, NaN where missing; at most [`SAMPLE`].
-    sample: BTreeMap<Digest, Vec<f64>>,
+    /// The features' values, `None` where missing; at most [`SAMPLE`].
+    sample: BTreeMap<IdPrefix, Vec<Option<f64>>>,
     /// Features with a value below zero, of all customers.
+    negative: Vec<bool>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedProfile {
+    /// Hexadecimal prefix of the id's SHA-256, and the features' values.
+    sample: Vec<(String, Vec<Option<f64>>)>,
     negative: Vec<bool>,
 }
 
@@ -89,17 +98,27 @@ impl Fitter {
         Ok(Self { features, min_clusters, max_clusters })
     }
 
+    /// Whether a plan can have made it.
+    pub fn is_sound(&self) -> bool {
+        (2..=self.max_clusters).contains(&self.min_clusters)
+    }
+
+    /// The profile of no customer.
+    pub fn empty(&self) -> Profile {
+        Profile { sample: BTreeMap::new(), negative: vec![false; self.features.len()] }
+    }
+
     pub fn profile(&self, shard: &Shard) -> Profile {
         let columns: Vec<_> = self.features.iter().map(|attribute| numbers(shard, attribute)).collect();
         let mut sample = BTreeMap::new();
         for (row, id) in shard.customer_ids().iter().enumerate() {
-            let digest = Digest::of(id.unwrap_or(""));
+            let prefix = IdPrefix::of(id.unwrap_or(""));
             let is_full = sample.len() >= SAMPLE;
-            if is_full && sample.last_key_value().is_some_and(|(largest, _)| digest > *largest) {
+            if is_full && sample.last_key_value().is_some_and(|(largest, _)| prefix > *largest) {
                 continue;
             }
-            let values = columns.iter().map(|column| column.and_then(|column| value(column, row)).unwrap_or(f64::NAN));
-            sample.insert(digest, values.collect());
+            let values = columns.iter().map(|column| column.and_then(|column| value(column, row)));
+            sample.insert(prefix, values.collect());
             if is_full {
                 sample.pop_last();
             }
@@ -159,15 +178,10 @@ impl Fitter {
         let mut used = Vec::new();
         let mut constant = Vec::new();
         for (index, attribute) in self.features.iter().enumerate() {
-            let logarithmic = !profile.negative.get(index).copied().unwrap_or(false);
+            let logarithmic = !profile.negative[index];
             let transformed = |value: f64| if logarithmic { value.ln_1p() } else { value };
-            let values: Vec<f64> = profile
-                .sample
-                .values()
-                .map(|values| values[index])
-                .filter(|value| !value.is_nan())
-                .map(transformed)
-                .collect();
+            let values: Vec<f64> =
+                profile.sample.values().filter_map(|values| values[index]).map(transformed).collect();
             let count = values.len() as f64;
             let mean = values.iter().sum::<f64>() / count;
             let variance = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count;
@@ -190,21 +204,35 @@ impl Profile {
         while self.sample.len() > SAMPLE {
             self.sample.pop_last();
         }
-        if self.negative.is_empty() {
-            self.negative = other.negative;
-        } else {
-            self.negative.iter_mut().zip(other.negative).for_each(|(any, other)| *any |= other);
-        }
+        self.negative.iter_mut().zip(other.negative).for_each(|(any, other)| *any |= other);
         self
+    }
+}
+
+impl From<Profile> for SavedProfile {
+    fn from(profile: Profile) -> Self {
+        let sample = profile.sample.into_iter().map(|(prefix, values)| (format!("{:032x}", prefix.0), values));
+        Self { sample: sample.collect(), negative: profile.negative }
+    }
+}
+
+impl TryFrom<SavedProfile> for Profile {
+    type Error = &'static str;
+
+    fn try_from(saved: SavedProfile) -> Result<Self, &'static str> {
+        if saved.sample.len() > SAMPLE || saved.sample.iter().any(|(_, values)| values.len() != saved.negative.len()) {
+            return Err("the sample is too large, or its customers do not have the same features");
+        }
+        let customer = |(prefix, values): (String, _)| Ok((IdPrefix(u128::from_str_radix(&prefix, 16)?), values));
+        let sample: Result<_, std::num::ParseIntError> = saved.sample.into_iter().map(customer).collect();
+        Ok(Self { sample: sample.map_err(|_| "a customer's prefix is not hexadecimal")?, negative: saved.negative })
     }
 }
 
 impl Feature {
     /// A missing value becomes the mean. A value below zero where the sample had none counts as zero.
-    fn scaled(&self, value: f64) -> f64 {
-        if value.is_nan() {
-            return 0.0;
-        }
+    fn scaled(&self, value: Option<f64>) -> f64 {
+        let Some(value) = value else { return 0.0 };
         let transformed = if self.logarithmic { value.max(0.0).ln_1p() } else { value };
         (transformed - self.mean) / self.deviation
     }
@@ -241,12 +269,10 @@ impl Clusters {
         for row in 0..shard.len() {
             let mut missing = Vec::new();
             for (index, (feature, column)) in self.features.iter().zip(&columns).enumerate() {
-                match column.and_then(|column| value(column, row)) {
-                    Some(value) => point[index] = feature.scaled(value),
-                    None => {
-                        point[index] = feature.scaled(f64::NAN);
-                        missing.push(index);
-                    }
+                let value = column.and_then(|column| value(column, row));
+                point[index] = feature.scaled(value);
+                if value.is_none() {
+                    missing.push(index);
                 }
             }
             let (cluster, _) = centroids.nearest(&point);
@@ -311,7 +337,7 @@ mod tests {
         let fitter = fitter(&["recency_days", "frequency", "monetary"], 4);
         let profile = fitter.profile(&customers);
         let (features, _) = fitter.features(&profile);
-        let scaled = |values: &Vec<f64>| features.iter().map(|(i, f)| f.scaled(values[*i])).collect::<Vec<_>>();
+        let scaled = |values: &Vec<Option<f64>>| features.iter().map(|(i, f)| f.scaled(values[*i])).collect::<Vec<_>>();
         let points = Points::new(3, profile.sample.values().flat_map(scaled).collect());
         for (clusters, expected) in reference["kmeans"].as_object().unwrap() {
             let found = lloyd::cluster(&points, clusters.parse().unwrap());
