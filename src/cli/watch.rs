@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::orchestration::progress::{Event, Stage};
+use crate::orchestration::{progress::Event, stage::Stage};
 
 #[derive(Debug)]
 pub struct Watch {

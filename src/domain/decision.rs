@@ -95,7 +95,10 @@ mod tests {
         use verdict::Decision::{Approved as Passed, Blocked, NeedsReview};
         let cases = [
             (Approved::All, [Passed, Blocked, Passed, Passed]),
-            (Approved::Only(vec![variant(2, NeedsReview).id, variant(1, NeedsReview).id]), [Passed, Blocked, Passed, Blocked]),
+            (
+                Approved::Only(vec![variant(2, NeedsReview).id, variant(1, NeedsReview).id]),
+                [Passed, Blocked, Passed, Blocked],
+            ),
             (Approved::Only(Vec::new()), [Passed, Blocked, Blocked, Blocked]),
         ];
         for (approved, expected) in cases {

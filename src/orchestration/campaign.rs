@@ -20,9 +20,11 @@ use super::{
     layout,
     ledger::{Entry, Ledger},
     plan::Plan,
-    progress::{Event, Progress, Stage},
+    progress::{Event, Progress},
     results, shards,
+    stage::Stage,
     summary::{self, CustomerCounts, Summary, VariantCounts},
+    work,
     workspace::Workspace,
 };
 use crate::{
@@ -38,6 +40,7 @@ use crate::{
     domain::{
         attribute::CONSENT,
         digest::Digest,
+        money::Usd,
         problem::Problem,
         segment::{Segment, SegmentProfile},
         variant::{Usage, Variant},
@@ -111,8 +114,9 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
         run.store.put(&path, &bytes).map_err(|error| Error::failed("the audit cannot be written", error))?;
     }
     let mut report = Finished {
-        plan: &plan,
         frozen: &frozen,
+        library: &plan.content,
+        date: plan.date,
         customer_file: &inputs.customers,
         ingested: &ingested,
         model: &model,
@@ -123,6 +127,8 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
         variants: &variants,
         design: &design,
         deliveries: &deliveries,
+        undelivered: 0,
+        failures: Vec::new(),
         ledger: &ledger,
         timings: progress.timings(),
         files: run.files,
@@ -139,10 +145,10 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Sum
 
     let mut warnings = Vec::new();
     if plan.attributes.get(CONSENT).is_none() {
-        warnings.push(close::legal_basis(&plan));
+        warnings.push(close::legal_basis(&plan.campaign));
     }
     warnings.extend(plan.content.strangers(plan.date, model.segments()));
-    let counts = CustomerCounts::of(&ingested, &deliveries);
+    let counts = CustomerCounts::of(&ingested, &deliveries, 0);
     warnings.extend(summary::held(counts.held, &variants));
     warnings.extend(design.warnings.iter().cloned());
     Ok(Summary {
@@ -315,7 +321,7 @@ impl Run<'_> {
     }
 
     async fn retrieve(&mut self, segments: &[Segment]) -> Result<Vec<Retrieved>, Error> {
-        let queries = cells::queries(&self.plan.campaign, segments);
+        let queries = work::cells::queries(&self.plan.campaign, segments);
         let running = self.progress.start(Stage::Retrieve, queries.len() as u64);
         let index = FullText::new(&self.plan.content, self.plan.date)
             .map_err(|error| Error::failed("the content cannot be indexed", error))?;
@@ -333,7 +339,7 @@ impl Run<'_> {
 
     async fn write_and_judge(&mut self, segments: &[Segment], retrieved: &[Retrieved]) -> Result<Vec<Variant>, Error> {
         let campaign = &self.plan.campaign;
-        let tasks = cells::tasks(campaign, segments);
+        let tasks = work::cells::tasks(campaign, segments);
         let phrases = phrases::phrase_book(campaign);
         let desk = Desk {
             campaign,
@@ -407,7 +413,7 @@ impl Run<'_> {
         variants.iter().for_each(|variant| usage += variant.usage);
         let entries =
             vec![Entry { stage: Stage::Generate.as_str().to_owned(), provider: Composer.name().to_owned(), usage }];
-        let ledger = Ledger::new(entries, self.plan.campaign.budget.max_usd, customers);
+        let ledger = Ledger::new(entries, self.plan.campaign.budget.max_usd, Usd::ZERO, customers);
         self.put_json("ledger", layout::LEDGER, "what every provider call cost", &ledger).await?;
         Ok(ledger)
     }

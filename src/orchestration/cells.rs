@@ -6,15 +6,13 @@ use jiff::civil::Date;
 use crate::{
     Error,
     agents::{
-        generation::{Brief, Source, Writer, phrases::NEUTRAL},
+        generation::{Brief, Source, Writer},
         provider::Meter,
         retrieval::{Hit, Query, Retrieved, Retriever, library::Library},
         safety::{Gate, HarmScreen},
     },
     config::Campaign,
     domain::{
-        experiment::CONTROL,
-        id::ArmName,
         money::Usd,
         phrases::PhraseBook,
         problem::Problem,
@@ -22,7 +20,7 @@ use crate::{
         variant::{Cell, Draft, Variant},
         verdict::{Decision, Finding, Rule, Verdict},
     },
-    orchestration::progress::Running,
+    orchestration::{progress::Running, work::cells::Task},
 };
 
 /// The embedded providers charge nothing, and may not.
@@ -201,7 +199,11 @@ mod tests {
             safety::Lexicon,
         },
         domain::{id::SegmentName, verdict::Severities},
-        orchestration::progress::{Progress, Stage},
+        orchestration::{
+            progress::Progress,
+            stage::Stage,
+            work::cells::{queries, tasks},
+        },
     };
 
     /// Fails for one arm, writes like the composer for the others.

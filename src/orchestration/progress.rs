@@ -2,45 +2,7 @@
 
 use std::time::Duration;
 
-/// The stages in the order in which they start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    Ingest,
-    Profile,
-    Label,
-    Retrieve,
-    Generate,
-    Screen,
-    Deliver,
-    Close,
-}
-
-impl Stage {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ingest => "ingest",
-            Self::Profile => "profile",
-            Self::Label => "label",
-            Self::Retrieve => "retrieve",
-            Self::Generate => "generate",
-            Self::Screen => "screen",
-            Self::Deliver => "deliver",
-            Self::Close => "close",
-        }
-    }
-
-    /// What the stage counts.
-    pub fn unit(self) -> &'static str {
-        match self {
-            Self::Ingest => "bytes",
-            Self::Profile | Self::Label | Self::Deliver => "shards",
-            Self::Retrieve => "queries",
-            Self::Generate | Self::Screen => "variants",
-            Self::Close => "files",
-        }
-    }
-}
+use super::stage::Stage;
 
 #[derive(Debug, Clone)]
 pub enum Event {

@@ -1,10 +1,7 @@
 //! What there is to do for a campaign's segments. Nothing here sees a customer.
 
 use crate::{
-    agents::{
-        generation::phrases::NEUTRAL,
-        retrieval::Query,
-    },
+    agents::{generation::phrases::NEUTRAL, retrieval::Query},
     config::Campaign,
     domain::{experiment::CONTROL, id::ArmName, segment::Segment, variant::Cell},
 };

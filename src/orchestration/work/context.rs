@@ -1,12 +1,14 @@
 //! What the items of one run share; each process reads it once.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use jiff::civil::Date;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
-use super::{Trouble, compute, design::Designed, fit, folder::Folder, ingest::Admitted, records::Records, release::Released};
+use super::{
+    Trouble, compute, design::Designed, fit, folder::Folder, ingest::Admitted, records::Records, release::Released,
+};
 use crate::{
     agents::{
         experimentation::deliver::Delivering,
@@ -14,7 +16,6 @@ use crate::{
         retrieval::{full_text::FullText, library::Library},
         segmentation::Model,
     },
-    audit::Written,
     domain::{attribute::Attributes, customer::ShardId, digest::Digest, phrases::PhraseBook},
     orchestration::{
         finished::Variants,
@@ -38,6 +39,12 @@ pub struct Context {
     model: OnceCell<Arc<Model>>,
     designed: OnceCell<Designed>,
     delivering: OnceCell<Arc<Delivering>>,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("start", &self.start).finish_non_exhaustive()
+    }
 }
 
 impl Context {
@@ -90,7 +97,7 @@ impl Context {
 
     pub async fn model(&self, records: Records<'_>) -> Result<&Arc<Model>, Trouble> {
         let read = || async {
-            let written = fit::model(self.admitted(records).await?, records).await?;
+            let written = fit::model(self, records).await?;
             Ok(Arc::new(folder(records).get_json(&written).await?))
         };
         self.model.get_or_try_init(read).await

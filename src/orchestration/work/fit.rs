@@ -1,7 +1,5 @@
 //! Profile and fit: from the customers to the model that puts them into segments, in as many passes as it takes.
 
-use std::{future::ready, sync::Arc};
-
 use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -54,9 +52,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     .await?;
     let (another_pass, fitted) = match next {
         Next::Pass(fitter) => (true, Fitted::Pass(fitter)),
-        Next::Model(model) => {
-            (false, Fitted::Model(job.folder().put_json(layout::blob(layout::MODEL), &model).await?))
-        }
+        Next::Model(model) => (false, Fitted::Model(job.folder().put_json(layout::blob(layout::MODEL), &model).await?)),
     };
     Output::new(Some(Fact::Fitted { another_pass }), Usage::default(), &fitted)
 }

@@ -85,14 +85,16 @@ impl Folder<'_> {
     }
 
     /// In the place of what an earlier pass wrote.
-    pub async fn replace(&self, path: &BlobPath, bytes: Vec<u8>) -> Result<(), Trouble> {
-        self.blobs.put(&self.run.file(path), bytes, Precondition::None).await?;
-        Ok(())
+    pub async fn replace(&self, path: BlobPath, bytes: Vec<u8>) -> Result<Written, Trouble> {
+        let Encoded { bytes, sha256 } = bytes.into();
+        let written = Written { path, bytes: bytes.len() as u64, sha256 };
+        self.blobs.put(&self.run.file(&written.path), bytes, Precondition::None).await?;
+        Ok(written)
     }
 
     /// What a record names, and nothing else that may stand in its place.
     pub async fn get(&self, written: &Written) -> Result<Vec<u8>, Trouble> {
-        let bytes = self.read(&written.path).await?;
+        let bytes = self.blobs.get(&self.run.file(&written.path)).await?.bytes;
         if Digest::of(&bytes) != written.sha256 {
             return Err(Trouble::Defect(format!("{} is not what was recorded", written.path).into()));
         }
@@ -102,11 +104,6 @@ impl Folder<'_> {
     pub async fn get_json<T: DeserializeOwned>(&self, written: &Written) -> Result<T, Trouble> {
         let bytes = self.get(written).await?;
         serde_json::from_slice(&bytes).map_err(|error| Trouble::Defect(format!("{}: {error}", written.path).into()))
-    }
-
-    /// Whatever stands there.
-    pub async fn read(&self, path: &BlobPath) -> Result<Vec<u8>, Trouble> {
-        Ok(self.blobs.get(&self.run.file(path)).await?.bytes)
     }
 }
 

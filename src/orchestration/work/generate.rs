@@ -35,8 +35,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let retrieved = retrieve::for_cell(job, &task.cell).await?;
     let library = context.library(records).await?;
     let source = |(document, passage)| Source { document, passage };
-    let sources: Vec<_> =
-        retrieved.hits.iter().filter_map(|hit| library.passage(&hit.passage).map(source)).collect();
+    let sources: Vec<_> = retrieved.hits.iter().filter_map(|hit| library.passage(&hit.passage).map(source)).collect();
     let brief = Brief {
         cell: &task.cell,
         segment: segments.iter().find(|segment| Some(&segment.name) == task.cell.segment.as_ref()),

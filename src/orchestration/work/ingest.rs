@@ -146,8 +146,7 @@ fn read(
         quarantine: &mut quarantine,
         suppressed: &mut suppressed,
         shards: &mut |shard| {
-            let table =
-                encode_table(&shard.rows).map_err(|error| Error::failed("a shard cannot be encoded", error))?;
+            let table = encode_table(&shard.rows).map_err(|error| Error::failed("a shard cannot be encoded", error))?;
             let sent = sender.blocking_send((shard.id, table));
             sent.map_err(|_| Error::failed("a shard cannot be written", "nobody takes it any more"))
         },

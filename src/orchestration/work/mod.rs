@@ -4,18 +4,18 @@
 //! processes at once: whatever it writes by itself (tables, documents) is a function of its inputs.
 
 pub(super) mod cells;
-pub mod close;
-pub mod collect;
+mod close;
+mod collect;
 mod context;
-pub mod deliver;
-pub mod design;
-pub mod fit;
+mod deliver;
+mod design;
+mod fit;
 mod folder;
-pub mod generate;
-pub mod ingest;
-pub mod label;
-pub mod records;
-pub mod release;
+mod generate;
+mod ingest;
+mod label;
+mod records;
+mod release;
 mod retrieve;
 mod screen;
 #[cfg(test)]
@@ -35,7 +35,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 
-use self::{context::Context, folder::Folder, records::Records};
+pub use self::{close::Closed, collect::Collected, records::Records};
+use self::{context::Context, folder::Folder};
 use super::{
     instance::{Fact, Instance},
     item::Item,

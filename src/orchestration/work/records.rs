@@ -32,11 +32,7 @@ impl<'a> Records<'a> {
     }
 
     /// What the item gave, or why it gave nothing.
-    pub async fn result<T: DeserializeOwned>(
-        self,
-        step: Step,
-        index: u32,
-    ) -> Result<Result<T, Tombstone>, Trouble> {
+    pub async fn result<T: DeserializeOwned>(self, step: Step, index: u32) -> Result<Result<T, Tombstone>, Trouble> {
         let record = self.get(step, index).await?;
         match record.output() {
             Ok(output) => Ok(output.map_err(Clone::clone)),
@@ -71,7 +67,10 @@ impl<'a> Records<'a> {
     }
 
     /// All attempts at a step's items, failed ones too: each has cost something.
-    pub async fn attempts(self, step: Step) -> Result<impl Stream<Item = Result<Record, Trouble>> + Send + 'a, Trouble> {
+    pub async fn attempts(
+        self,
+        step: Step,
+    ) -> Result<impl Stream<Item = Result<Record, Trouble>> + Send + 'a, Trouble> {
         let paths = self.blobs.list(Some(&self.run.items(step))).await?;
         let blobs = self.blobs;
         let read = move |path| async move {
