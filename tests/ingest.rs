@@ -115,6 +115,8 @@ fn run(file: &Path, campaign: &Campaign, suppression: &Suppression) -> Result<Ru
     assert_eq!(shards.iter().map(Shard::len).sum::<usize>() as u64, ingested.contactable);
     assert_eq!(shards.len(), ingested.shards as usize);
     assert!(shards.iter().all(|shard| shard.customer_ids().iter().is_sorted()));
+    let json = serde_json::to_vec(&ingested).unwrap();
+    assert_eq!(serde_json::from_slice::<Ingested>(&json).unwrap(), ingested, "what is kept of it is the whole of it");
     Ok(Run { ingested, shards, quarantine, suppressed })
 }
 
@@ -447,6 +449,17 @@ fn values_come_out_as_they_went_in() {
         assert_eq!(city.iter().nth(row).unwrap(), table.city[n].as_deref());
         assert_eq!(since.iter().nth(row).unwrap(), table.since[n]);
     }
+}
+
+#[test]
+fn figures_beyond_every_number_are_left_out_and_the_others_kept() {
+    let columns = "id = \"id\"\n[customers.columns]\nsum = { column = \"sum\", type = \"number\" }";
+    let rows = b"id,sum\n1,1e308\n2,-1e308\n3,1e308\n";
+    let run = run_bytes("c.csv", rows, &campaign("[\"email\"]", columns)).unwrap();
+    let Some(Summary::Number { min, max, mean, standard_deviation }) = run.ingested.quality.columns[1].summary else {
+        panic!("a sum is a number")
+    };
+    assert_eq!((min, max, mean, standard_deviation), (-1e308, 1e308, None, None));
 }
 
 #[test]

@@ -208,8 +208,35 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::store::table;
+
+    fn tallies() -> impl Strategy<Value = Tally> {
+        let count = || 0..1_000_000_000_000_u64;
+        let counts = (count(), count(), count(), count()).prop_map(|(assigned, fallback, held, holdout)| Counts {
+            assigned,
+            fallback,
+            held,
+            holdout,
+        });
+        let cells = prop::collection::btree_map((0..4_u16, 0..3_u16), counts, 0..8);
+        let held = prop::collection::btree_map("[a-c\"ß ]{0,2}", count(), 0..4);
+        (cells, held).prop_map(|(cells, held)| Tally { cells, held })
+    }
+
+    proptest! {
+        #[test]
+        fn tallies_read_back_as_they_were_and_add_up_the_same(mut one in tallies(), other in tallies()) {
+            let reread = |tally: &Tally| serde_json::from_str(&serde_json::to_string(tally).unwrap()).unwrap();
+            let mut after: Tally = reread(&one);
+            prop_assert_eq!(&after, &one);
+            after.merge(reread(&other));
+            one.merge(other);
+            prop_assert_eq!(after, one);
+        }
+    }
 
     #[test]
     fn rows_read_back_through_the_file_as_they_were_written() {

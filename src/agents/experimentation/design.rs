@@ -193,6 +193,8 @@ impl Design {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::agents::experimentation::sample_campaign;
 
@@ -200,6 +202,20 @@ mod tests {
         let segments = [("Gold", customers / 4), ("Everybody else", customers - customers / 4)];
         let segments = segments.map(|(name, customers)| (SegmentName::new(name).unwrap(), customers));
         Design::plan(&sample_campaign(experiment), &segments)
+    }
+
+    proptest! {
+        #[test]
+        fn a_design_reads_back_as_it_was(
+            customers in prop_oneof![0..20_u64, 0..3_000_000_000_u64],
+            baseline in prop::option::of(prop_oneof![1e-9..1.0 - 1e-9, Just(1e-9), Just(1.0 - 1e-9)]),
+            mde in prop_oneof![1e-4..1e3, Just(1e-4), Just(1e3)],
+        ) {
+            let baseline = baseline.map(|rate: f64| format!("baseline = {rate}\n")).unwrap_or_default();
+            let design = plan(&format!("{baseline}mde_relative = {mde}"), customers);
+            let json = serde_json::to_string(&design).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Design>(&json).unwrap(), design);
+        }
     }
 
     #[test]

@@ -260,6 +260,7 @@ fn read_file(path: &Path) -> Vec<Result<Document, Problem>> {
 #[cfg(test)]
 mod tests {
     use jiff::civil::date;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -293,6 +294,54 @@ mod tests {
         assert_eq!(library.usable(date(2026, 11, 22)).count(), 2);
         let (document, passage) = library.passage(&PassageId::new("b#p1").unwrap()).unwrap();
         assert_eq!((document.id.as_str(), passage.text.as_str()), ("b", "B."));
+    }
+
+    fn reread(library: &Library) -> Library {
+        serde_json::from_str(&serde_json::to_string(library).unwrap()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn content_reads_back_as_it_was_with_its_index(
+            bodies in prop::collection::vec("[^\\p{Cc}]{0,40}(\n\n(- )?[^\\p{Cc}]{1,40}){0,3}", 0..4),
+            header in prop::sample::select(vec![
+                "", "offer: {amount: free, start: 2026-01-01, end: 2026-12-31}\n", "locales: [de-AT]\nchannels: [sms]\n",
+            ]),
+        ) {
+            let read = |(index, body): (usize, &String)| {
+                let source = format!("---\nid: d{index}\nstatus: approved\napproved_on: 2026-01-01\n{header}---\n{body}\n");
+                markdown::read(&source, Path::new("d.md"), Digest::of(&source)).ok()
+            };
+            let library = Library::new(bodies.iter().enumerate().filter_map(read).collect());
+            let after = reread(&library);
+            prop_assert_eq!(&after, &library);
+            for passage in library.documents.iter().flat_map(|document| &document.passages) {
+                prop_assert_eq!(after.passage(&passage.id), library.passage(&passage.id));
+            }
+        }
+    }
+
+    #[test]
+    fn the_sample_s_content_reads_back_and_no_word_of_it_can_be_changed() {
+        let library = Library::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/content")).unwrap();
+        assert_eq!(reread(&library), library);
+        let document = serde_json::to_value(&library).unwrap();
+        let first = "/documents/0/passages/0";
+        for (path, wrong) in [
+            ("/schema".to_owned(), serde_json::json!("content/2")),
+            (format!("{first}/text"), "Everything is free.".into()),
+            (format!("{first}/version"), serde_json::to_value(Digest::of("another")).unwrap()),
+            (format!("{first}/start"), 1.into()),
+            (format!("{first}/end"), u64::MAX.into()),
+            (format!("{first}/id"), "another#p1".into()),
+            ("/documents/0/text".to_owned(), "Everything is free.".into()),
+            ("/documents/0".to_owned(), document["documents"][1].clone()),
+        ] {
+            let mut spoiled = document.clone();
+            assert_ne!(*spoiled.pointer(&path).unwrap(), wrong, "{path}");
+            *spoiled.pointer_mut(&path).unwrap() = wrong;
+            assert!(serde_json::from_value::<Library>(spoiled).is_err(), "{path}");
+        }
     }
 
     #[test]

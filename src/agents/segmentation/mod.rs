@@ -25,6 +25,7 @@ pub mod labels;
 mod quantiles;
 mod rfm;
 mod rules;
+mod saved;
 mod tally;
 #[cfg(test)]
 mod testing;
@@ -64,7 +65,7 @@ pub enum Next {
 
 /// One pass over the customers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "SavedFitter", into = "SavedFitter")]
+#[serde(try_from = "saved::Fitter", into = "saved::Fitter")]
 pub struct Fitter(Pass);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,7 +77,7 @@ enum Pass {
 
 /// What one pass learned of some shards. Its size is bounded, however many shards are merged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "SavedProfile", into = "SavedProfile")]
+#[serde(from = "saved::Profile", into = "saved::Profile")]
 pub struct Profile(Learned);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,7 +89,7 @@ enum Learned {
 
 /// How customers are put into segments: all that is needed to label one later, without the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Saved", into = "Saved")]
+#[serde(try_from = "saved::Model", into = "saved::Model")]
 pub struct Model {
     segments: Vec<Segment>,
     method: Method,
@@ -100,35 +101,6 @@ enum Method {
     Rules(Rules),
     Rfm(Scoring),
     Kmeans(Clusters),
-}
-
-/// A model as it is written.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Saved {
-    schema: Schema,
-    segments: Vec<Segment>,
-    method: Method,
-}
-
-#[derive(Serialize, Deserialize)]
-enum Schema {
-    #[serde(rename = "segments/1")]
-    V1,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "schema", deny_unknown_fields)]
-enum SavedFitter {
-    #[serde(rename = "segment-fitter/1")]
-    V1 { pass: Pass },
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "schema", deny_unknown_fields)]
-enum SavedProfile {
-    #[serde(rename = "segment-profile/1")]
-    V1 { learned: Learned },
 }
 
 impl Plan {
@@ -230,58 +202,6 @@ impl Method {
             Self::Rfm(_) => Scoring::segments(),
             Self::Kmeans(clusters) => clusters.segments(),
         }
-    }
-}
-
-impl From<Fitter> for SavedFitter {
-    fn from(fitter: Fitter) -> Self {
-        Self::V1 { pass: fitter.0 }
-    }
-}
-
-impl TryFrom<SavedFitter> for Fitter {
-    type Error = &'static str;
-
-    fn try_from(SavedFitter::V1 { pass }: SavedFitter) -> Result<Self, &'static str> {
-        let is_sound = match &pass {
-            Pass::Rfm(fitter) => fitter.is_sound(),
-            Pass::Kmeans(fitter) => fitter.is_sound(),
-        };
-        if is_sound { Ok(Self(pass)) } else { Err("no fit gets to this pass") }
-    }
-}
-
-impl From<Profile> for SavedProfile {
-    fn from(profile: Profile) -> Self {
-        Self::V1 { learned: profile.0 }
-    }
-}
-
-impl From<SavedProfile> for Profile {
-    fn from(SavedProfile::V1 { learned }: SavedProfile) -> Self {
-        Self(learned)
-    }
-}
-
-impl From<Model> for Saved {
-    fn from(model: Model) -> Self {
-        Self { schema: Schema::V1, segments: model.segments, method: model.method }
-    }
-}
-
-impl TryFrom<Saved> for Model {
-    type Error = &'static str;
-
-    fn try_from(saved: Saved) -> Result<Self, &'static str> {
-        let segments = match &saved.method {
-            Method::Rules(rules) => rules.segments().len(),
-            Method::Rfm(_) => Scoring::segments().len(),
-            Method::Kmeans(clusters) => clusters.len().ok_or("the centroids and the features do not fit together")?,
-        };
-        if segments != saved.segments.len() {
-            return Err("the segments are not those of the model's method");
-        }
-        Ok(Self { segments: saved.segments, method: saved.method })
     }
 }
 
