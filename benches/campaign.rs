@@ -26,7 +26,8 @@ use std::{
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use cpo::orchestration::{
     campaign::{self, Inputs},
-    progress::{Stage, Timing},
+    progress::Timing,
+    stage::Stage,
 };
 use serde::{Deserialize, Serialize};
 

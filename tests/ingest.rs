@@ -89,6 +89,7 @@ fn run(file: &Path, campaign: &Campaign, suppression: &Suppression) -> Result<Ru
         channels: &campaign.campaign.channels,
         suppression,
         scratch: scratch.path(),
+        shard_rows: cpo::ingest::SHARD_ROWS,
     }
     .run(Outputs {
         quarantine: &mut quarantine,

@@ -55,7 +55,8 @@ pub struct SegmentHead {
 }
 
 /// A finished file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Written {
     pub path: BlobPath,
     pub bytes: u64,

@@ -4,6 +4,7 @@ pub mod attribute;
 pub mod channel;
 pub mod content;
 pub mod customer;
+pub mod decision;
 pub mod digest;
 pub mod experiment;
 pub mod id;

@@ -67,6 +67,8 @@ pub enum Rule {
     Harm,
     /// A check could not be made: error, time-out, missing category, unknown value.
     CheckFailed,
+    /// A person looked at it and did not approve it.
+    Declined,
 }
 
 /// The four harm categories of Azure AI Content Safety.

@@ -49,7 +49,7 @@ pub use self::{
     mapping::ROW_NUMBER,
     quality::{Column, Frequency, Quality, Rows, Summary},
     shards::{SHARD_ROWS, schema},
-    source::{Compression, FileFacts},
+    source::{Compression, FileFacts, unreadable},
     suppression::Suppression,
 };
 use crate::{
@@ -72,6 +72,8 @@ pub struct Ingest<'a> {
     pub suppression: &'a Suppression,
     /// A folder for temporary files; they have no names, and are gone however the process ends.
     pub scratch: &'a Path,
+    /// Customers per shard, usually [`SHARD_ROWS`]; the last one has fewer.
+    pub shard_rows: usize,
 }
 
 /// Where the results go. Shards come last, and only if few enough rows are bad.
@@ -155,7 +157,12 @@ impl Ingest<'_> {
         quarantine.check(read)?;
         let quarantined = quarantine.rows;
 
-        let context = shards::Context { attributes: self.attributes, consent: &consent, converter: &converter };
+        let context = shards::Context {
+            attributes: self.attributes,
+            consent: &consent,
+            converter: &converter,
+            shard_rows: self.shard_rows,
+        };
         let emitted = shards::emit(spill, context, outputs.suppressed, outputs.shards)?;
         let shards::Emitted { suppressed, duplicates, contactable, .. } = emitted;
         let rows = Rows { read, quarantined, suppressed, duplicates, contactable };

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Every shard has so many customers, the last one fewer.
+/// Small enough for a worker's memory and time, large enough for a columnar file.
 pub const SHARD_ROWS: usize = 8_192;
 
 /// The columns of every shard, see [`Shard`].
@@ -44,6 +44,7 @@ pub struct Context<'a> {
     pub attributes: &'a Attributes,
     pub consent: &'a Consent,
     pub converter: &'a RowConverter,
+    pub shard_rows: usize,
 }
 
 /// Hands the shards to `sink` in the order of their ids, while the next ones are made.
@@ -150,7 +151,7 @@ impl Maker<'_> {
         }
         self.emitted.contactable += 1;
         self.pending.push(first, no_channel);
-        self.pending.customers.len() < SHARD_ROWS || self.send()
+        self.pending.customers.len() < self.context.shard_rows || self.send()
     }
 
     fn list(&mut self, refused: &[Refused<'_>]) -> io::Result<()> {

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use jiff::civil::Date;
+
 use crate::{
     Error,
     agents::{
@@ -10,9 +12,10 @@ use crate::{
             design::Design,
             words,
         },
-        retrieval::Retrieved,
+        retrieval::{Retrieved, library::Library},
         segmentation::{Model, RuleOverlap},
     },
+    config::Campaign,
     domain::{
         attribute::{CONSENT, SUPPRESSED},
         channel::Channel,
@@ -20,18 +23,19 @@ use crate::{
         variant::Variant,
     },
     ingest::Ingested,
-    orchestration::{finished::Frozen, layout, ledger::Ledger, plan::Plan, progress::Timing},
+    orchestration::{finished::Frozen, layout, ledger::Ledger, progress::Timing},
     report::{
-        AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FileEntry, Funnel, ReasonCount, Report, Schema,
-        SegmentFacts, Segmentation, Sources, StageCost, StageTime,
+        AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FailedItem, FileEntry, Funnel, ReasonCount,
+        Report, Schema, SegmentFacts, Segmentation, Sources, StageCost, StageTime,
     },
     store::Files,
 };
 
 /// All that a finished run knows of itself.
 pub struct Finished<'a> {
-    pub plan: &'a Plan,
     pub frozen: &'a Frozen,
+    pub library: &'a Library,
+    pub date: Date,
     pub customer_file: &'a Path,
     pub ingested: &'a Ingested,
     pub model: &'a Model,
@@ -43,6 +47,9 @@ pub struct Finished<'a> {
     pub variants: &'a [Variant],
     pub design: &'a Design,
     pub deliveries: &'a Tally,
+    /// Customers of shards that were given up.
+    pub undelivered: u64,
+    pub failures: Vec<FailedItem>,
     pub ledger: &'a Ledger,
     pub timings: Vec<Timing>,
     pub files: Vec<FileEntry>,
@@ -51,7 +58,7 @@ pub struct Finished<'a> {
 impl Finished<'_> {
     pub fn report(self) -> Report {
         let campaign = &self.frozen.campaign;
-        let date = self.plan.date;
+        let date = self.date;
         Report {
             schema: Schema::V1,
             campaign: CampaignFacts {
@@ -61,7 +68,7 @@ impl Finished<'_> {
                 date,
                 digest: self.frozen.digest,
                 purpose: campaign.campaign.purpose.clone(),
-                legal_basis: legal_basis(self.plan),
+                legal_basis: legal_basis(campaign),
                 channels: campaign.campaign.channels.clone(),
                 locales: campaign.campaign.locales.clone(),
             },
@@ -77,7 +84,7 @@ impl Finished<'_> {
                     .collect(),
                 notes: self.overlaps.iter().map(overlap_in_words).collect(),
             },
-            sources: Sources::of(self.plan.content.documents(), self.retrieved.to_vec(), self.variants, date),
+            sources: Sources::of(self.library.documents(), self.retrieved.to_vec(), self.variants, date),
             variants: self.variants.to_vec(),
             slots: campaign.generation.slots.clone(),
             design: self.design.clone(),
@@ -102,6 +109,7 @@ impl Finished<'_> {
                 .map(|timing| StageTime { stage: timing.stage.as_str().to_owned(), seconds: timing.seconds })
                 .collect(),
             files: self.files,
+            failures: self.failures,
         }
     }
 
@@ -116,6 +124,7 @@ impl Finished<'_> {
             held: reasons(&self.deliveries.held),
             fallback: total.fallback,
             assigned: total.assigned,
+            undelivered: self.undelivered,
         }
     }
 
@@ -177,9 +186,9 @@ fn overlap_in_words(overlap: &RuleOverlap) -> String {
 }
 
 /// What permits the contact, in a sentence.
-pub fn legal_basis(plan: &Plan) -> String {
-    let purpose = &plan.campaign.campaign.purpose;
-    let mapped = |attribute: &str| plan.attributes.get(attribute).map(|attribute| attribute.column.as_str());
+pub fn legal_basis(campaign: &Campaign) -> String {
+    let (purpose, attributes) = (&campaign.campaign.purpose, campaign.attributes());
+    let mapped = |attribute: &str| attributes.get(attribute).map(|attribute| attribute.column.as_str());
     let mut sentence = match mapped(CONSENT) {
         Some(column) => {
             format!("Only customers whose column `{column}` says yes are contacted (purpose: {purpose}).")
@@ -192,12 +201,12 @@ pub fn legal_basis(plan: &Plan) -> String {
     if let Some(column) = mapped(SUPPRESSED) {
         sentence.push_str(&format!(" Whoever is marked in column `{column}` is left out."));
     }
-    for channel in &plan.campaign.campaign.channels {
+    for channel in &campaign.campaign.channels {
         if let Some(column) = mapped(Channel::consent_attribute(*channel)) {
             sentence.push_str(&format!(" The channel {channel} needs a yes in column `{column}`."));
         }
     }
-    if plan.campaign.customers.suppression.is_some() {
+    if campaign.customers.suppression.is_some() {
         sentence.push_str(" Customers on the suppression list are left out.");
     }
     sentence

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     Error,
     config::Campaign,
-    domain::{digest::Digest, problem::Problem, variant::Variant},
-    orchestration::{layout, plan::Plan},
+    domain::{decision::Decision, digest::Digest, problem::Problem, variant::Variant},
+    orchestration::{layout, start::Start},
 };
 
 /// `campaign.json`: what the run was started with.
@@ -34,18 +34,27 @@ pub struct Frozen {
 pub struct Variants {
     pub schema: String,
     pub variants: Vec<Variant>,
+    /// Where a person had to look at them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+}
+
+impl Variants {
+    pub fn new(variants: Vec<Variant>, decision: Option<Decision>) -> Self {
+        Self { schema: "variants/1".to_owned(), variants, decision }
+    }
 }
 
 impl Frozen {
-    pub fn new(plan: &Plan, customers: Digest) -> Result<Self, Error> {
+    pub fn new(start: &Start, customers: Digest) -> serde_json::Result<Self> {
         Ok(Self {
             schema: "campaign/1".to_owned(),
-            digest: plan.digest()?,
-            campaign: plan.campaign.clone(),
-            content: plan.content_digest,
+            digest: Digest::of_json(&start.campaign)?,
+            campaign: start.campaign.clone(),
+            content: start.content,
             customers,
-            suppression: plan.suppression.sha256(),
-            engine: env!("CARGO_PKG_VERSION").to_owned(),
+            suppression: start.suppression.as_ref().map(|list| list.sha256),
+            engine: start.engine.clone(),
         })
     }
 }

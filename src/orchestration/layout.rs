@@ -5,6 +5,8 @@ use crate::{domain::customer::ShardId, store::BlobPath};
 /// In the output folder; holds a folder for each campaign, in which all the other names are.
 pub const CAMPAIGNS: &str = "campaigns";
 pub const CAMPAIGN: &str = "campaign.json";
+/// The approved documents as they were when the campaign was started.
+pub const CONTENT: &str = "content.json";
 pub const QUALITY: &str = "ingest/quality.json";
 pub const QUARANTINE: &str = "ingest/quarantine.csv";
 pub const SUPPRESSED: &str = "ingest/suppressed.csv";

@@ -9,6 +9,9 @@ pub struct Ledger {
     pub schema: String,
     /// The most the campaign may cost.
     pub cap_usd: Option<Usd>,
+    /// What its calls could have cost together.
+    #[serde(default)]
+    pub reserved_usd: Usd,
     pub entries: Vec<Entry>,
     pub total_usd: Usd,
     /// Per customer who may be contacted.
@@ -25,9 +28,9 @@ pub struct Entry {
 }
 
 impl Ledger {
-    pub fn new(entries: Vec<Entry>, cap_usd: Option<Usd>, customers: u64) -> Self {
+    pub fn new(entries: Vec<Entry>, cap_usd: Option<Usd>, reserved_usd: Usd, customers: u64) -> Self {
         let total_usd = entries.iter().map(|entry| entry.usage.cost_usd).sum::<Usd>();
         let per_customer_usd = if customers == 0 { 0.0 } else { total_usd.dollars() / customers as f64 };
-        Self { schema: "ledger/1".to_owned(), cap_usd, entries, total_usd, per_customer_usd }
+        Self { schema: "ledger/1".to_owned(), cap_usd, reserved_usd, entries, total_usd, per_customer_usd }
     }
 }

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use jiff::{Zoned, civil::Date};
 
+use super::start::{self, Source, Start};
 use crate::{
     Error,
     agents::{generation, retrieval::library::Library, safety, segmentation},
     config::Campaign,
     domain::{attribute::Attributes, digest::Digest, problem::Problem},
-    ingest::Suppression,
+    ingest::{self, Suppression},
 };
 
 /// A checked campaign with all it needs besides its customers.
@@ -25,6 +26,8 @@ pub struct Plan {
     /// The day for which approvals, validity windows and offers are judged.
     pub date: Date,
     pub suppression: Suppression,
+    /// Where the campaign has such a list.
+    pub suppression_file: Option<PathBuf>,
 }
 
 impl Plan {
@@ -50,10 +53,9 @@ impl Plan {
         let beside = |path: &str| campaign_file.parent().unwrap_or(Path::new("")).join(path);
         let content_folder = content.map_or_else(|| beside(&campaign.content.path), PathBuf::from);
         let library = keep_problems(&mut problems, Library::load(&content_folder));
-        let suppression = match &campaign.customers.suppression {
-            Some(file) => {
-                keep_problems(&mut problems, Suppression::read(&beside(file)).map_err(|problem| vec![problem]))
-            }
+        let suppression_file = campaign.customers.suppression.as_deref().map(beside);
+        let suppression = match &suppression_file {
+            Some(file) => keep_problems(&mut problems, Suppression::read(file).map_err(|problem| vec![problem])),
             None => Some(Suppression::default()),
         };
         match (segmentation, library, suppression) {
@@ -68,10 +70,36 @@ impl Plan {
                     content_digest,
                     date,
                     suppression,
+                    suppression_file,
                 })
             }
             _ => Err(Error::Input(problems)),
         }
+    }
+
+    /// What the campaign is to be started with, and the library's JSON, which it names by its digest.
+    pub fn start(self, customers: &Path) -> Result<(Start, Vec<u8>), Error> {
+        let source = |path: &Path, what| Source::file(path).map_err(|error| ingest::unreadable(path, what, error));
+        let library = serde_json::to_vec(&self.content)
+            .map_err(|error| Error::failed("the content cannot be written as JSON", error))?;
+        let suppression = match (self.suppression_file, self.suppression.sha256()) {
+            (Some(file), Some(sha256)) => {
+                Some(start::Suppression { source: source(&file, "suppression list")?, sha256 })
+            }
+            _ => None,
+        };
+        let start = Start {
+            schema: start::Schema::V1,
+            campaign: self.campaign,
+            library: Digest::of(&library),
+            content: self.content_digest,
+            content_folder: self.content_folder,
+            customers: source(customers, "customer file")?,
+            suppression,
+            shard_rows: ingest::SHARD_ROWS as u32,
+            engine: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        Ok((start, library))
     }
 
     /// Of the campaign file as it is read, with its date resolved.

@@ -1,7 +1,11 @@
 //! What a campaign is started with: fixed for good, and named by its digest.
 
-use std::path::PathBuf;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::instance::Policy;
@@ -37,20 +41,37 @@ pub enum Schema {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Source {
-    /// On the machine where the campaign runs.
-    File { path: PathBuf, bytes: u64, modified: jiff::Timestamp },
-    /// In the store; `name` is the file's as the user knows it.
-    Blob { path: BlobPath, etag: String, name: PathBuf },
+    /// On the machine where the campaign runs; `path` is absolute, for workers that were started elsewhere. Of a pipe
+    /// neither size nor time is known.
+    File { path: PathBuf, name: PathBuf, bytes: u64, modified: Timestamp },
+    /// In the store.
+    Blob { path: BlobPath, etag: Option<String>, name: PathBuf },
 }
 
 impl Source {
+    /// The file that the user names, as it is now.
+    pub fn file(name: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(name)?;
+        let (bytes, modified) = size_and_time(&path)?;
+        Ok(Self::File { path, name: name.to_owned(), bytes, modified })
+    }
+
     /// As the user knows it.
-    pub fn name(&self) -> &std::path::Path {
+    pub fn name(&self) -> &Path {
         match self {
-            Self::File { path, .. } => path,
-            Self::Blob { name, .. } => name,
+            Self::File { name, .. } | Self::Blob { name, .. } => name,
         }
     }
+}
+
+/// Both change with a file's content, as far as can be told without reading it.
+pub fn size_and_time(path: &Path) -> io::Result<(u64, Timestamp)> {
+    let metadata = path.metadata()?;
+    if !metadata.is_file() {
+        return Ok((0, Timestamp::UNIX_EPOCH));
+    }
+    let modified = Timestamp::try_from(metadata.modified()?).map_err(io::Error::other)?;
+    Ok((metadata.len(), modified))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

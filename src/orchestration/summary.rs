@@ -5,13 +5,22 @@ use std::{
     path::PathBuf,
 };
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::progress::Timing;
+use super::{
+    instance::{Instance, Progress, Status},
+    layout,
+    names::Run,
+    progress::Timing,
+    stage::Stage,
+    work::{Closed, Records},
+};
 use crate::{
+    Error,
     agents::experimentation::{deliveries::Tally, design::Design, words},
     domain::{experiment::HOLDOUT, variant::Variant, verdict::Decision},
     ingest::Ingested,
+    store::Store,
 };
 
 /// The object that `cpo run --format json` prints.
@@ -36,7 +45,7 @@ pub struct Summary {
 }
 
 /// They add up: `read` is the sum of the others.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerCounts {
     pub read: u64,
     pub quarantined: u64,
@@ -45,9 +54,12 @@ pub struct CustomerCounts {
     pub holdout: u64,
     pub held: u64,
     pub assigned: u64,
+    /// Of shards whose delivery was given up.
+    #[serde(default)]
+    pub undelivered: u64,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VariantCounts {
     pub generated: u64,
     pub approved: u64,
@@ -56,7 +68,7 @@ pub struct VariantCounts {
 }
 
 impl CustomerCounts {
-    pub fn of(ingested: &Ingested, deliveries: &Tally) -> Self {
+    pub fn of(ingested: &Ingested, deliveries: &Tally, undelivered: u64) -> Self {
         let total = deliveries.total();
         Self {
             read: ingested.read,
@@ -66,6 +78,7 @@ impl CustomerCounts {
             holdout: total.holdout,
             held: total.held,
             assigned: total.assigned + total.fallback,
+            undelivered,
         }
     }
 }
@@ -80,6 +93,59 @@ impl VariantCounts {
             needs_review: count(Decision::NeedsReview),
         }
     }
+}
+
+/// Of a finished instance, whoever finished it and whenever. The report's path is its name in the store.
+pub async fn of(store: &Store, instance: &Instance) -> Result<Summary, Error> {
+    let failed = |error: &str| Error::failed("the campaign's results cannot be told", error);
+    let close = instance.stages.last().filter(|stage| stage.step.stage == Stage::Close);
+    let Some(close) = close.filter(|_| instance.status == Status::Completed) else {
+        return Err(failed("it is not finished"));
+    };
+    let run = Run { campaign: instance.campaign.clone(), generation: instance.generation };
+    let records = Records { blobs: store.blobs.as_ref(), run: &run, instance };
+    let closed: Closed = records.output(close.step, 0).await.map_err(|trouble| failed(&trouble.to_string()))?;
+    let stages = timings(instance);
+    Ok(Summary {
+        campaign: instance.campaign.to_string(),
+        customers: closed.customers,
+        segments: closed.segments,
+        variants: closed.variants,
+        arms: closed.arms,
+        cost_usd: closed.cost_usd.dollars(),
+        seconds: seconds(instance),
+        report: run.file(&layout::blob(layout::REPORT_HTML)).as_str().into(),
+        stages,
+        warnings: closed.warnings,
+        simulated_decision: None,
+    })
+}
+
+/// From the first stage's opening to the last one's end, what it waited for people included.
+fn seconds(instance: &Instance) -> f64 {
+    let ends = instance.stages.iter().filter_map(|stage| match stage.state {
+        Progress::Closed { at, .. } => Some(at),
+        Progress::Open { .. } => None,
+    });
+    match (instance.stages.first(), ends.max()) {
+        (Some(first), Some(end)) => end.duration_since(first.opened).as_secs_f64(),
+        _ => 0.0,
+    }
+}
+
+/// Of the stages that have ended, all passes of one together; generate and screen run at the same time.
+pub fn timings(instance: &Instance) -> Vec<Timing> {
+    let mut timings: Vec<Timing> = Vec::new();
+    for state in &instance.stages {
+        let Progress::Closed { at, .. } = state.state else { continue };
+        let seconds = at.duration_since(state.opened).as_secs_f64();
+        let stage = state.step.stage;
+        match timings.iter_mut().find(|timing| timing.stage == stage) {
+            Some(timing) => timing.seconds += seconds,
+            None => timings.push(Timing { stage, seconds }),
+        }
+    }
+    timings
 }
 
 fn as_object<S: Serializer>(counts: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {

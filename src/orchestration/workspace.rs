@@ -25,6 +25,7 @@ pub struct Workspace {
     old: PathBuf,
     /// Held for as long as the workspace lives; the operating system lets go of it when the process dies.
     _lock: File,
+    scratch: tempfile::TempDir,
 }
 
 /// Where a run of the campaign that is not complete yet keeps its files.
@@ -48,7 +49,9 @@ impl Workspace {
             )
             .in_file(out)
         })?;
+        let scratch = tempfile::Builder::new().prefix(".tmp").tempdir_in(&campaigns);
         let workspace = Self {
+            scratch: scratch.map_err(|error| Error::failed("no temporary folder can be made", error))?,
             working: working(out, id),
             target: target(out, id),
             old: campaigns.join(format!(".{id}.old")),
@@ -73,6 +76,11 @@ impl Workspace {
     /// The last complete run's folder; there need not be one.
     pub fn target(&self) -> &Path {
         &self.target
+    }
+
+    /// For files on their way; on the same file system as the results.
+    pub fn scratch(&self) -> PathBuf {
+        self.scratch.path().to_owned()
     }
 
     /// Removes the run that is not complete.

@@ -62,6 +62,9 @@ fn groups(report: &Report) -> String {
     if funnel.held() > 0 {
         text += &format!("; {} are held back", count(funnel.held()));
     }
+    if funnel.undelivered > 0 {
+        text += &format!("; the delivery to {} was given up", count(funnel.undelivered));
+    }
     text + "."
 }
 

@@ -173,7 +173,7 @@ pub fn channel_name(channel: Channel) -> &'static str {
 }
 
 /// Every check, in the order of the list of checks.
-pub const RULES: [Rule; 13] = [
+pub const RULES: [Rule; 14] = [
     Rule::Uncited,
     Rule::SourceNotUsable,
     Rule::QuoteMismatch,
@@ -187,6 +187,7 @@ pub const RULES: [Rule; 13] = [
     Rule::MissingRequiredText,
     Rule::Harm,
     Rule::CheckFailed,
+    Rule::Declined,
 ];
 
 pub fn rule_name(rule: Rule) -> &'static str {
@@ -204,6 +205,7 @@ pub fn rule_name(rule: Rule) -> &'static str {
         Rule::MissingRequiredText => "Required text is missing",
         Rule::Harm => "Harmful or notable content",
         Rule::CheckFailed => "A check could not be made",
+        Rule::Declined => "A person did not approve it",
     }
 }
 

@@ -55,6 +55,9 @@ pub struct Report {
     pub cost: Cost,
     pub timings: Vec<StageTime>,
     pub files: Vec<FileEntry>,
+    /// Work that was given up, and that the campaign went on without.
+    #[serde(default)]
+    pub failures: Vec<FailedItem>,
 }
 
 /// The shape of `report.json`; any other is refused when it is read back.
@@ -95,6 +98,9 @@ pub struct Funnel {
     pub fallback: u64,
     /// Get a message of the arm they were assigned to.
     pub assigned: u64,
+    /// Of shards whose delivery was given up: they have no arm and get nothing.
+    #[serde(default)]
+    pub undelivered: u64,
 }
 
 impl Funnel {
@@ -107,7 +113,7 @@ impl Funnel {
     }
 
     pub fn contactable(&self) -> u64 {
-        self.holdout + self.held() + self.fallback + self.assigned
+        self.holdout + self.held() + self.fallback + self.assigned + self.undelivered
     }
 
     fn reached(&self) -> u64 {
@@ -201,6 +207,17 @@ pub struct FileEntry {
     pub digest: Digest,
 }
 
+/// A work item that was tried as often as it may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedItem {
+    pub stage: String,
+    /// The number of the shard or variant, from 0.
+    pub item: u32,
+    pub reason: String,
+    /// Who therefore get nothing at all.
+    pub customers: u64,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A report whose counts contradict each other is not shown to anybody.
@@ -231,10 +248,11 @@ impl Report {
             return Err(Error::DoesNotAddUp(format!("{} customers were read, {parts} are accounted for", funnel.read)));
         }
         let assigned: u64 = self.assigned.iter().map(|count| count.customers).sum();
-        if assigned != funnel.contactable() {
+        if assigned + funnel.undelivered != funnel.contactable() {
             return Err(Error::DoesNotAddUp(format!(
-                "{} customers may be contacted, {assigned} have an arm",
-                funnel.contactable()
+                "{} customers may be contacted, {assigned} have an arm, the delivery of {} was given up",
+                funnel.contactable(),
+                funnel.undelivered
             )));
         }
         Ok(())

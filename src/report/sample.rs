@@ -361,6 +361,7 @@ pub fn report() -> Report {
             held: vec![reason("permits none of the campaign's channels", 10)],
             fallback: 22,
             assigned: 835,
+            undelivered: 0,
         },
         data_quality: DataQuality {
             file: "customers.csv".to_owned(),
@@ -438,6 +439,7 @@ pub fn report() -> Report {
         ]
         .map(|(stage, seconds)| StageTime { stage: stage.to_owned(), seconds })
         .to_vec(),
+        failures: Vec::new(),
         files: vec![
             file("campaign.json", "The campaign file as it was run", 3_120),
             file("ingest/quarantine.csv", "Rows that were not used, and why", 912),

@@ -306,11 +306,21 @@ mod tests {
         }
         limiter.acquire().await.failed();
         for expected in [2, 3, 4, 4] {
-            assert_eq!(limiter.limit(), expected);
-            for _ in 0..RUN {
+            for _ in 0..RUN - 1 {
                 limiter.acquire().await.succeeded();
+                assert_eq!(limiter.limit(), expected);
             }
+            limiter.acquire().await.succeeded();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn successes_of_calls_that_began_before_a_cut_do_not_undo_it() {
+        let limiter = limiter(21);
+        let mut before = join_all((0..=RUN).map(|_| limiter.acquire())).await;
+        before.pop().unwrap().throttled(None);
+        before.into_iter().for_each(Permit::succeeded);
+        assert_eq!(limiter.limit(), 10);
     }
 
     #[tokio::test(start_paused = true)]

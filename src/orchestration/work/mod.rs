@@ -3,25 +3,63 @@
 //! Nothing here knows of queues, attempts, leases or arrivals; that is the worker's. An item may be done twice, by two
 //! processes at once: whatever it writes by itself (tables, documents) is a function of its inputs.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+pub(super) mod cells;
+mod close;
+mod collect;
+mod context;
+mod deliver;
+mod design;
+mod fit;
+mod folder;
+mod generate;
+mod ingest;
+mod label;
+mod records;
+mod release;
+mod retrieve;
+mod screen;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    io,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::sync::OnceCell;
 
+pub use self::{close::Closed, collect::Collected, ingest::Admitted, records::Records};
+use self::{context::Context, folder::Folder};
 use super::{
     instance::{Fact, Instance},
     item::Item,
+    names::Run,
+    stage::Stage,
 };
 use crate::{
     agents::{
         ProviderError,
         generation::{Writer, composer::Composer},
+        provider::{ErrorKind, Limiter},
         safety::{HarmScreen, Lexicon},
     },
     domain::{problem::Problem, variant::Usage},
     store::{self, Store},
 };
+
+/// Calls of one provider under way at once, as long as it bears them.
+const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
+
+/// Runs that a process remembers the shared parts of.
+const RUNS: usize = 4;
 
 /// Who answers the agents' questions.
 #[derive(Clone)]
@@ -58,20 +96,108 @@ pub struct Workshop {
     /// For files that are larger than memory, on their way into the store or out of it.
     scratch: PathBuf,
     providers: Providers,
+    limits: Limits,
+    /// The newest in use first.
+    contexts: Mutex<VecDeque<(Run, Arc<OnceCell<Arc<Context>>>)>>,
+}
+
+/// One per provider: each bears what it bears, whoever asks.
+#[derive(Debug)]
+struct Limits {
+    retriever: Limiter,
+    writer: Limiter,
+    screen: Limiter,
 }
 
 impl Workshop {
     pub fn new(store: Store, scratch: PathBuf, providers: Providers) -> Self {
-        Self { store, scratch, providers }
+        let [retriever, writer, screen] = [CALLS; 3].map(Limiter::new);
+        let limits = Limits { retriever, writer, screen };
+        Self { store, scratch, providers, limits, contexts: Mutex::default() }
+    }
+
+    fn context(&self, run: &Run) -> Arc<OnceCell<Arc<Context>>> {
+        let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = contexts.iter().position(|(known, _)| known == run).and_then(|known| contexts.remove(known));
+        let (run, context) = known.unwrap_or_else(|| (run.clone(), Arc::default()));
+        contexts.push_front((run, Arc::clone(&context)));
+        contexts.truncate(RUNS);
+        context
     }
 }
 
 #[async_trait]
 impl Agents for Workshop {
     async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble> {
-        let _ = (&self.store, &self.scratch, &self.providers, item, instance);
-        Err(Trouble::Defect("not there yet".into()))
+        let run = item.run();
+        let records = Records { blobs: self.store.blobs.as_ref(), run: &run, instance };
+        let shared = self.context(&run);
+        let context = shared.get_or_try_init(|| async { Context::read(records).await.map(Arc::new) }).await?;
+        let job = Job { item, records, context, workshop: self };
+        match item.step.stage {
+            Stage::Ingest => ingest::perform(job).await,
+            Stage::Profile => fit::profile(job).await,
+            Stage::Fit => fit::perform(job).await,
+            Stage::Label => label::perform(job).await,
+            Stage::Design => design::perform(job).await,
+            Stage::Retrieve => retrieve::perform(job).await,
+            Stage::Generate => generate::perform(job).await,
+            Stage::Screen => screen::perform(job).await,
+            Stage::Collect => collect::perform(job).await,
+            Stage::Release => release::perform(job).await,
+            Stage::Deliver => deliver::perform(job).await,
+            Stage::Close => close::perform(job).await,
+        }
     }
+}
+
+/// One item, and all that it is done with.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    item: &'a Item,
+    records: Records<'a>,
+    context: &'a Arc<Context>,
+    workshop: &'a Workshop,
+}
+
+impl<'a> Job<'a> {
+    fn folder(&self) -> Folder<'a> {
+        Folder { blobs: self.records.blobs, run: self.records.run }
+    }
+
+    /// The item's part of all that the stage has to do.
+    fn pick<T>(&self, all: Vec<T>) -> Result<T, Trouble> {
+        let Item { step, index, .. } = self.item;
+        let picked = all.into_iter().nth(*index as usize);
+        picked.ok_or_else(|| Trouble::Defect(format!("{step} has no item {index}").into()))
+    }
+}
+
+/// Runs CPU-bound or blocking work beside the async tasks.
+async fn compute<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+) -> Result<T, Trouble> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(Trouble::Defect),
+        Err(panicked) => Err(Trouble::Defect(panicked.into())),
+    }
+}
+
+/// A provider's answer, when it is the question's turn; the limiter hears how the provider took it.
+async fn answered<T>(
+    limiter: &Limiter,
+    question: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    let permit = limiter.acquire().await;
+    let answer = question.await;
+    match answer.as_ref().map_err(|error| error.kind) {
+        Ok(_) | Err(ErrorKind::Rejected) => permit.succeeded(),
+        Err(ErrorKind::Throttled { retry_after }) => permit.throttled(retry_after),
+        Err(ErrorKind::Unavailable) => permit.failed(),
+        // Nothing was asked.
+        Err(ErrorKind::OverAllowance) => drop(permit),
+    }
+    answer
 }
 
 /// What an item gave.
@@ -103,4 +229,11 @@ pub enum Trouble {
     /// Something that must not be: it is tried again, and then given up.
     #[error("{0}")]
     Defect(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<io::Error> for Trouble {
+    /// Of the scratch folder.
+    fn from(error: io::Error) -> Self {
+        Self::Defect(error.into())
+    }
 }

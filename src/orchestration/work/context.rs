@@ -1,0 +1,132 @@
+//! What the items of one run share; each process reads it once.
+
+use std::{fmt, sync::Arc};
+
+use jiff::civil::Date;
+use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
+
+use super::{
+    Trouble, compute, design::Designed, fit, folder::Folder, ingest::Admitted, records::Records, release::Released,
+};
+use crate::{
+    agents::{
+        experimentation::deliver::Delivering,
+        generation::phrases,
+        retrieval::{full_text::FullText, library::Library},
+        segmentation::Model,
+    },
+    domain::{attribute::Attributes, customer::ShardId, digest::Digest, phrases::PhraseBook},
+    orchestration::{
+        finished::Variants,
+        names::{self, Run},
+        stage::Stage,
+        start::Start,
+    },
+};
+
+/// What is known when the run starts, and cells for what its stages add: the first item that needs one fills it, and
+/// the others wait for it. A failure is nobody's but the item's that met it.
+pub struct Context {
+    pub start: Start,
+    pub attributes: Attributes,
+    /// The day for which approvals, validity windows and offers are judged.
+    pub date: Date,
+    pub phrases: PhraseBook,
+    library: OnceCell<Arc<Library>>,
+    index: OnceCell<Arc<FullText>>,
+    admitted: OnceCell<Admitted>,
+    model: OnceCell<Arc<Model>>,
+    designed: OnceCell<Designed>,
+    delivering: OnceCell<Arc<Delivering>>,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("start", &self.start).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    pub async fn read(records: Records<'_>) -> Result<Self, Trouble> {
+        let bytes = input(records, records.instance.start).await?;
+        let start: Start = parse("what the campaign was started with", &bytes)?;
+        let date = start.campaign.campaign.date;
+        Ok(Self {
+            attributes: start.campaign.attributes(),
+            date: date.ok_or_else(|| Trouble::Defect("the campaign was started without a date".into()))?,
+            phrases: phrases::phrase_book(&start.campaign),
+            start,
+            library: OnceCell::new(),
+            index: OnceCell::new(),
+            admitted: OnceCell::new(),
+            model: OnceCell::new(),
+            designed: OnceCell::new(),
+            delivering: OnceCell::new(),
+        })
+    }
+
+    /// As it was when the campaign was started.
+    pub async fn library_json(&self, records: Records<'_>) -> Result<Vec<u8>, Trouble> {
+        input(records, self.start.library).await
+    }
+
+    pub async fn library(&self, records: Records<'_>) -> Result<&Arc<Library>, Trouble> {
+        let read = || async { Ok(Arc::new(parse("the content", &self.library_json(records).await?)?)) };
+        self.library.get_or_try_init(read).await
+    }
+
+    pub async fn index(&self, records: Records<'_>) -> Result<&Arc<FullText>, Trouble> {
+        let build = || async {
+            let (library, date) = (Arc::clone(self.library(records).await?), self.date);
+            compute(move || Ok(Arc::new(FullText::new(&library, date)?))).await
+        };
+        self.index.get_or_try_init(build).await
+    }
+
+    pub async fn admitted(&self, records: Records<'_>) -> Result<&Admitted, Trouble> {
+        self.admitted.get_or_try_init(|| records.output(Stage::Ingest.into(), 0)).await
+    }
+
+    /// A shard's table as it was recorded.
+    pub async fn shard(&self, records: Records<'_>, id: ShardId) -> Result<Vec<u8>, Trouble> {
+        let written = self.admitted(records).await?.shards.get(id.0 as usize);
+        let written = written.ok_or_else(|| Trouble::Defect(format!("there is no shard {id}").into()))?;
+        folder(records).get(written).await
+    }
+
+    pub async fn model(&self, records: Records<'_>) -> Result<&Arc<Model>, Trouble> {
+        let read = || async {
+            let written = fit::model(self, records).await?;
+            Ok(Arc::new(folder(records).get_json(&written).await?))
+        };
+        self.model.get_or_try_init(read).await
+    }
+
+    pub async fn designed(&self, records: Records<'_>) -> Result<&Designed, Trouble> {
+        self.designed.get_or_try_init(|| records.output(Stage::Design.into(), 0)).await
+    }
+
+    pub async fn delivering(&self, records: Records<'_>) -> Result<&Arc<Delivering>, Trouble> {
+        let read = || async {
+            let released: Released = records.output(Stage::Release.into(), 0).await?;
+            let Variants { variants, .. } = folder(records).get_json(&released.variants).await?;
+            let model = self.model(records).await?;
+            Ok(Arc::new(Delivering::new(&self.start.campaign, model.segments(), &variants)))
+        };
+        self.delivering.get_or_try_init(read).await
+    }
+}
+
+fn folder(records: Records<'_>) -> Folder<'_> {
+    Folder { blobs: records.blobs, run: records.run }
+}
+
+async fn input(records: Records<'_>, digest: Digest) -> Result<Vec<u8>, Trouble> {
+    let Run { campaign, .. } = records.run;
+    Ok(records.blobs.get(&names::input(campaign, digest)).await?.bytes)
+}
+
+fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Trouble> {
+    serde_json::from_slice(bytes).map_err(|error| Trouble::Defect(format!("{what}: {error}").into()))
+}

@@ -1,0 +1,77 @@
+//! Design: who the segments are, what the test can find out, what the campaign may cost.
+
+use futures::TryStreamExt as _;
+use serde::{Deserialize, Serialize};
+
+use super::{Job, Output, Trouble, cells, label::Labelled};
+use crate::{
+    agents::{
+        experimentation::design::Design,
+        retrieval::Retriever as _,
+        segmentation::{RuleOverlap, Tally},
+    },
+    audit::Written,
+    domain::{
+        segment::{Segment, SegmentProfile},
+        variant::Usage,
+    },
+    orchestration::{
+        instance::{Allowances, Fact, Plan},
+        layout,
+        stage::Stage,
+    },
+};
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Designed {
+    /// Those with customers: a segment without any needs no messages.
+    pub segments: Vec<Segment>,
+    /// One for each of them.
+    pub profiles: Vec<SegmentProfile>,
+    pub overlaps: Vec<RuleOverlap>,
+    /// By shard.
+    pub labels: Vec<Written>,
+    pub design: Written,
+}
+
+pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
+    let (context, records) = (job.context, job.records);
+    let model = context.model(records).await?;
+    let labelled = records.outputs::<Labelled>(Stage::Label.into());
+    // In the order of the shards: last digits of means depend on it.
+    let (tally, labels) = labelled
+        .try_fold((Tally::default(), Vec::new()), |(mut tally, mut labels), labelled| async move {
+            tally.merge(labelled.tally);
+            labels.push(labelled.table);
+            Ok((tally, labels))
+        })
+        .await?;
+    let (segments, profiles): (Vec<Segment>, Vec<SegmentProfile>) = model
+        .segments()
+        .iter()
+        .cloned()
+        .zip(tally.profiles(model))
+        .filter(|(_, profile)| profile.customers > 0)
+        .unzip();
+    let campaign = &context.start.campaign;
+    let sizes: Vec<_> = profiles.iter().map(|profile| (profile.name.clone(), profile.customers)).collect();
+    let design = Design::plan(campaign, &sizes);
+    let providers = &job.workshop.providers;
+    let plan = Plan {
+        queries: count(cells::queries(campaign, &segments).len())?,
+        variants: count(cells::tasks(campaign, &segments).len())?,
+        allowances: Allowances {
+            retrieve: context.index(records).await?.most(),
+            generate: providers.writer.most(),
+            screen: providers.screen.most(),
+        },
+    };
+    let design = job.folder().put_json(layout::blob(layout::DESIGN), &design).await?;
+    let designed = Designed { segments, profiles, overlaps: tally.overlaps(model), labels, design };
+    Output::new(Some(Fact::Designed(plan)), Usage::default(), &designed)
+}
+
+fn count(items: usize) -> Result<u32, Trouble> {
+    u32::try_from(items).map_err(|error| Trouble::Defect(error.into()))
+}

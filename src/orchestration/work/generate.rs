@@ -1,0 +1,59 @@
+//! Generate: a variant's draft.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Job, Output, Trouble, answered, cells, retrieve};
+use crate::{
+    agents::{
+        generation::{Brief, Source},
+        provider::Meter,
+    },
+    domain::variant::Draft,
+};
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drafted {
+    /// Name and version.
+    pub writer: String,
+    pub draft: Answer,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    Written(Draft),
+    /// Asking again would give the same. The cell falls back.
+    Refused(String),
+}
+
+pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
+    let (context, records) = (job.context, job.records);
+    let campaign = &context.start.campaign;
+    let segments = &context.designed(records).await?.segments;
+    let task = job.pick(cells::tasks(campaign, segments))?;
+    let retrieved = retrieve::for_cell(job, &task.cell).await?;
+    let library = context.library(records).await?;
+    let source = |(document, passage)| Source { document, passage };
+    let sources: Vec<_> = retrieved.hits.iter().filter_map(|hit| library.passage(&hit.passage).map(source)).collect();
+    let brief = Brief {
+        cell: &task.cell,
+        segment: segments.iter().find(|segment| Some(&segment.name) == task.cell.segment.as_ref()),
+        tone: &task.tone,
+        campaign_name: &campaign.campaign.name,
+        date: context.date,
+        sources: &sources,
+        brand: &campaign.generation.brand,
+        slots: &campaign.generation.slots,
+        candidate: task.candidate,
+        seed: campaign.generation.seed,
+    };
+    let writer = &job.workshop.providers.writer;
+    let meter = Meter::new(job.item.allowance);
+    let draft = match answered(&job.workshop.limits.writer, writer.write(&brief, &meter)).await {
+        Ok(draft) => Answer::Written(draft),
+        Err(error) if error.is_temporary() => return Err(error.into()),
+        Err(error) => Answer::Refused(error.to_string()),
+    };
+    Output::new(None, meter.spent(), &Drafted { writer: writer.name().to_owned(), draft })
+}

@@ -1,0 +1,51 @@
+//! Retrieve: the passages that a segment's messages may draw on.
+
+use std::path::Path;
+
+use super::{Job, Output, Trouble, answered, cells};
+use crate::{
+    agents::{
+        provider::Meter,
+        retrieval::{Query, Retrieved, Retriever as _},
+    },
+    domain::{problem::Problem, variant::Cell},
+    orchestration::stage::Stage,
+};
+
+/// A segment for which nothing may be said stops the campaign here, before anything is generated.
+pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
+    let context = job.context;
+    let queries = cells::queries(&context.start.campaign, &context.designed(job.records).await?.segments);
+    let query = job.pick(queries)?;
+    let meter = Meter::new(job.item.allowance);
+    let index = context.index(job.records).await?;
+    let hits = answered(&job.workshop.limits.retriever, index.retrieve(&query, &meter)).await?;
+    let Query { text, audience, channel, locale, .. } = query;
+    let retrieved = Retrieved { segment: audience, channel, locale, query: text, hits };
+    if retrieved.hits.is_empty() {
+        return Err(Trouble::Problems(vec![missing(&retrieved, &context.start.content_folder)]));
+    }
+    Output::new(None, meter.spent(), &retrieved)
+}
+
+/// What was found for a cell's messages.
+pub async fn for_cell(job: Job<'_>, cell: &Cell) -> Result<Retrieved, Trouble> {
+    let designed = job.context.designed(job.records).await?;
+    let queries = cells::queries(&job.context.start.campaign, &designed.segments);
+    let index = (0..).zip(&queries).find(|(_, query)| cells::is_for(query, cell)).map(|(index, _)| index);
+    let index = index.ok_or_else(|| Trouble::Defect("nothing was asked for a cell".into()))?;
+    job.records.output(Stage::Retrieve.into(), index).await
+}
+
+fn missing(answer: &Retrieved, content: &Path) -> Problem {
+    let whom = answer
+        .segment
+        .as_ref()
+        .map_or_else(|| "everybody (the control message)".to_owned(), |segment| format!("segment `{segment}`"));
+    Problem::new(
+        format!("there is no approved content for {whom} on {} in {}", answer.channel, answer.locale),
+        "add a document, or set status, approved_on, validity, audience, channels and locales so that one applies \
+         on the campaign's date",
+    )
+    .in_file(content)
+}

@@ -1,0 +1,80 @@
+//! Screen: a variant's verdict. Nothing disappears: what could not be written is a blocked variant that says why.
+
+use super::{Job, Output, Trouble, answered, cells, generate, retrieve};
+use crate::{
+    agents::{provider::Meter, safety::Gate},
+    domain::{
+        variant::{Draft, Variant},
+        verdict::{Decision, Finding, Rule, Verdict},
+    },
+    orchestration::stage::Stage,
+};
+
+pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
+    let (context, records) = (job.context, job.records);
+    let campaign = &context.start.campaign;
+    let task = job.pick(cells::tasks(campaign, &context.designed(records).await?.segments))?;
+    let meter = Meter::new(job.item.allowance);
+    let variant = match written(job, job.item.index).await? {
+        Written::Nothing { writer, why } => blocked(&task, Draft::nothing(), writer, why),
+        Written::Draft { writer, draft } => {
+            let retrieved = retrieve::for_cell(job, &task.cell).await?;
+            let gate = Gate {
+                content: context.library(records).await?,
+                date: context.date,
+                allowed: &retrieved.hits,
+                phrases: &context.phrases,
+                brand: &campaign.generation.brand,
+                slots: &campaign.generation.slots,
+                safety: &campaign.safety,
+                screen: job.workshop.providers.screen.as_ref(),
+            };
+            let judged = gate.judge(&task.cell, &draft, &meter);
+            let verdict = answered(&job.workshop.limits.screen, judged).await?;
+            variant(&task, draft, writer, verdict)
+        }
+    };
+    Output::new(None, meter.spent(), &variant)
+}
+
+/// What the screen could not judge, with its draft where there is one.
+pub async fn not_judged(job: Job<'_>, index: u32, task: &cells::Task, why: String) -> Result<Variant, Trouble> {
+    let (writer, draft) = match written(job, index).await? {
+        Written::Nothing { writer, .. } => (writer, Draft::nothing()),
+        Written::Draft { writer, draft } => (writer, draft),
+    };
+    Ok(blocked(task, draft, writer, why))
+}
+
+/// What generate left.
+enum Written {
+    Draft { writer: String, draft: Draft },
+    Nothing { writer: String, why: String },
+}
+
+async fn written(job: Job<'_>, index: u32) -> Result<Written, Trouble> {
+    let nobody = || job.workshop.providers.writer.name().to_owned();
+    Ok(match job.records.result(Stage::Generate.into(), index).await? {
+        Err(tombstone) => Written::Nothing { writer: nobody(), why: tombstone.reason },
+        Ok(generate::Drafted { writer, draft: generate::Answer::Refused(why) }) => Written::Nothing { writer, why },
+        Ok(generate::Drafted { writer, draft: generate::Answer::Written(draft) }) => Written::Draft { writer, draft },
+    })
+}
+
+fn blocked(task: &cells::Task, draft: Draft, writer: String, why: String) -> Variant {
+    let finding =
+        Finding { rule: Rule::CheckFailed, blocks: true, span: None, text: String::new(), passage: None, why };
+    variant(task, draft, writer, Verdict { decision: Decision::Blocked, findings: vec![finding], severities: None })
+}
+
+fn variant(task: &cells::Task, draft: Draft, writer: String, verdict: Verdict) -> Variant {
+    Variant {
+        id: task.cell.variant_id(task.candidate),
+        cell: task.cell.clone(),
+        message: draft.message,
+        claims: draft.claims,
+        verdict,
+        writer,
+        usage: draft.usage,
+    }
+}
