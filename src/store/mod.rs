@@ -9,6 +9,7 @@
 //! | [`Embedded`] | files, each whole or absent | one SQLite file |
 //! | [`Azure`] | Blob Storage | Blob and Queue Storage |
 
+mod azure;
 mod files;
 mod limits;
 mod memory;
@@ -19,6 +20,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
+pub use azure::Azure;
 pub use files::Files;
 pub use memory::Memory;
 pub use path::{BlobPath, InvalidPath};
