@@ -24,13 +24,19 @@ use tempfile::TempDir;
 const VERSION: &str = "3.35.0";
 const ENDS_WITH_PARENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azurite/ends_with_parent.js");
 /// Of all accounts: `account key`, in Base64.
-const KEY: &str = "YWNjb3VudCBrZXk=";
+pub const KEY: &str = "YWNjb3VudCBrZXk=";
 const ACCOUNTS: usize = 1_000;
 
 /// The connection string of an account that nobody else uses.
 pub fn account() -> String {
-    static SHARED: LazyLock<Azurite> = LazyLock::new(|| Azurite::start(&[]));
-    SHARED.account()
+    shared().account()
+}
+
+/// The emulator of this test binary.
+pub fn shared() -> &'static Azurite {
+    // Nobody drops it, so it must leave nothing behind.
+    static SHARED: LazyLock<Azurite> = LazyLock::new(|| Azurite::start_in(None, &[]));
+    &SHARED
 }
 
 /// An emulator that is there for nobody else, and can be ended and started again. Ends with its owner, and with the
@@ -40,16 +46,20 @@ pub struct Azurite {
     blob_port: u16,
     queue_port: u16,
     options: Vec<String>,
-    folder: TempDir,
+    /// Where it keeps what it holds; `None`: in memory.
+    folder: Option<TempDir>,
     accounts: AtomicUsize,
 }
 
 impl Azurite {
     /// On free ports, with further options of the command line.
     pub fn start(options: &[&str]) -> Self {
+        Self::start_in(Some(tempfile::tempdir().unwrap()), options)
+    }
+
+    fn start_in(folder: Option<TempDir>, options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let folder = tempfile::tempdir().unwrap();
-        let (process, blob_port, queue_port) = run(&options, folder.path(), 0, 0);
+        let (process, blob_port, queue_port) = run(&options, folder.as_ref(), 0, 0);
         Self { process, blob_port, queue_port, options, folder, accounts: AtomicUsize::new(0) }
     }
 
@@ -87,7 +97,7 @@ impl Azurite {
 
     /// Where it was before, with the same content.
     pub fn start_again(&mut self) {
-        let (process, ..) = run(&self.options, self.folder.path(), self.blob_port, self.queue_port);
+        let (process, ..) = run(&self.options, self.folder.as_ref(), self.blob_port, self.queue_port);
         self.process = process;
     }
 }
@@ -104,27 +114,29 @@ fn name(number: usize) -> String {
 }
 
 /// Returns the process and the ports on which it listens (0: any).
-fn run(options: &[String], folder: &Path, blob_port: u16, queue_port: u16) -> (Child, u16, u16) {
+fn run(options: &[String], folder: Option<&TempDir>, blob_port: u16, queue_port: u16) -> (Child, u16, u16) {
     let mut accounts = String::new();
     for number in 0..ACCOUNTS {
         write!(accounts, "{}:{KEY};", name(number)).unwrap();
     }
     let (blob_port, queue_port) = (blob_port.to_string(), queue_port.to_string());
-    let mut process = Command::new("node")
+    let mut command = Command::new("node");
+    command
         .args(["--require", ENDS_WITH_PARENT])
         .arg(installed())
         .args(["--blobPort", &blob_port, "--queuePort", &queue_port, "--tablePort", "0"])
         // Seconds. It is five otherwise, and a client that sends just then finds its connection closed.
         .args(["--blobKeepAliveTimeout", "600", "--queueKeepAliveTimeout", "600"])
-        .args(["--silent", "--disableTelemetry", "--location"])
-        .arg(folder)
+        .args(["--silent", "--disableTelemetry"])
         .args(options)
         .env("AZURITE_ACCOUNTS", accounts)
-        .current_dir(folder)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("these tests need Node.js 20 or later as `node` on the PATH");
+        .stdout(Stdio::piped());
+    match folder {
+        Some(folder) => command.arg("--location").arg(folder.path()),
+        None => command.arg("--inMemoryPersistence"),
+    };
+    let mut process = command.spawn().expect("these tests need Node.js 20 or later as `node` on the PATH");
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut listens = |service: &str| {
         let prefix = format!("Azurite {service} service is successfully listening at ");

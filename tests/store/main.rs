@@ -5,3 +5,4 @@ mod azure;
 mod azurite;
 mod conformance;
 mod memory;
+mod stub;

@@ -128,13 +128,12 @@ impl Target {
         F: Future<Output = azure_core::Result<T>>,
     {
         match call(Effect::Write, time, &attempt).await {
-            Err(failure) if failure.code() == "ContainerNotFound" => {
-                match call(Effect::Write, SHORT, || self.container.create(None)).await {
-                    Err(failure) if failure.code() != "ContainerAlreadyExists" => return Err(failure),
-                    _ => call(Effect::Write, time, &attempt).await,
-                }
-            }
-            done => done,
+            Err(failure) if failure.code() == "ContainerNotFound" => {}
+            done => return done,
+        }
+        match call(Effect::Write, SHORT, || self.container.create(None)).await {
+            Err(failure) if failure.code() != "ContainerAlreadyExists" => Err(failure),
+            _ => call(Effect::Write, time, &attempt).await,
         }
     }
 

@@ -57,7 +57,6 @@ impl Azure {
             // One pool of connections. Bodies come as they are stored.
             transport: Some(Transport::new(new_http_client(Some(HttpClientOptions {
                 automatic_decompression: false,
-                ..Default::default()
             })))),
             ..Default::default()
         };

@@ -165,13 +165,12 @@ where
     F: Future<Output = azure_core::Result<T>>,
 {
     match call(effect, SHORT, &attempt).await {
-        Err(failure) if failure.code() == "QueueNotFound" => {
-            match call(Effect::Write, SHORT, || client.create(None)).await {
-                Err(failure) if failure.code() != "QueueAlreadyExists" => return Err(failure),
-                _ => call(effect, SHORT, &attempt).await,
-            }
-        }
-        done => done,
+        Err(failure) if failure.code() == "QueueNotFound" => {}
+        done => return done,
+    }
+    match call(Effect::Write, SHORT, || client.create(None)).await {
+        Err(failure) if failure.code() != "QueueAlreadyExists" => Err(failure),
+        _ => call(effect, SHORT, &attempt).await,
     }
 }
 
