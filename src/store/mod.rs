@@ -10,6 +10,7 @@
 //! | [`Azure`] | Blob Storage | Blob and Queue Storage |
 
 mod azure;
+mod embedded;
 mod files;
 mod limits;
 mod memory;
@@ -21,6 +22,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 pub use azure::Azure;
+pub use embedded::Embedded;
 pub use files::Files;
 pub use memory::Memory;
 pub use path::{BlobPath, InvalidPath};

@@ -4,5 +4,7 @@ mod azure;
 #[path = "../azurite/mod.rs"]
 mod azurite;
 mod conformance;
+mod embedded;
+mod embedded_faults;
 mod memory;
 mod stub;
