@@ -63,8 +63,12 @@ pub fn run(args: Args) -> Result<(), Error> {
     let ended = cli::block_on(campaign::run(inputs, &|event| watch.on(event)))?;
     let (text, json) = match &ended {
         Ended::Complete(summary) => (render(summary), serde_json::to_value(summary)),
-        Ended::Waiting { campaign, gate } => (waiting(campaign, gate, &out), serde_json::to_value(Waiting { campaign, waiting: gate })),
-        Ended::Stopped { campaign, status } => (stopped(campaign, status), serde_json::to_value(Stopped { campaign, status })),
+        Ended::Waiting { campaign, gate } => {
+            (waiting(campaign, gate, &out), serde_json::to_value(Waiting { campaign, waiting: gate }))
+        }
+        Ended::Stopped { campaign, status } => {
+            (stopped(campaign, status), serde_json::to_value(Stopped { campaign, status }))
+        }
     };
     match args.format {
         Format::Json => {
@@ -100,7 +104,9 @@ fn waiting(campaign: &CampaignId, gate: &Gate, out: &std::path::Path) -> String 
 
 fn stopped(campaign: &CampaignId, status: &Status) -> String {
     match status {
-        Status::Suspended { reason } => format!("\nCampaign {campaign} is suspended ({reason}). The same command goes on with it.\n"),
+        Status::Suspended { reason } => {
+            format!("\nCampaign {campaign} is suspended ({reason}). The same command goes on with it.\n")
+        }
         Status::Terminated { reason } => format!("\nCampaign {campaign} was terminated ({reason}).\n"),
         status => format!("\nCampaign {campaign}: {status:?}\n"),
     }

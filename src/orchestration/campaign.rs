@@ -19,11 +19,11 @@ use super::{
     names::Run,
     plan::Plan,
     progress::Event,
+    record::{self, Outcome, Record},
     results,
     stage::{Stage, Step},
     start::{Source, Start},
     summary::{self, Summary},
-    record::{self, Outcome, Record},
     work::{Admitted, Providers, Workshop},
     workspace::{self, Workspace},
 };
@@ -55,9 +55,15 @@ pub struct Inputs {
 pub enum Ended {
     Complete(Box<Summary>),
     /// A person must look at variants before it can go on.
-    Waiting { campaign: CampaignId, gate: Gate },
+    Waiting {
+        campaign: CampaignId,
+        gate: Gate,
+    },
     /// Somebody suspended or terminated it.
-    Stopped { campaign: CampaignId, status: Status },
+    Stopped {
+        campaign: CampaignId,
+        status: Status,
+    },
 }
 
 /// How long after the death of a process others take over its messages.
@@ -69,11 +75,7 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<End
 }
 
 /// As [`run`], with other providers.
-pub async fn run_with(
-    inputs: Inputs,
-    providers: Providers,
-    watcher: &(dyn Fn(Event) + Sync),
-) -> Result<Ended, Error> {
+pub async fn run_with(inputs: Inputs, providers: Providers, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
     let since = Instant::now();
     let plan = Plan::read(&inputs.campaign_file, inputs.content.as_deref(), |campaign| {
         // What replaces the earlier run is judged for its own day: an offer may have ended since.
@@ -252,12 +254,12 @@ impl Here<'_> {
                 return Err(problem.in_file(name).into());
             };
             let last = name.extension().and_then(|extension| extension.to_str()).unwrap_or("data");
-            let path = BlobPath::new(format!("uploads/{digest}.{last}")).map_err(|error| {
-                Error::failed("a file cannot be uploaded under its extension", error)
-            })?;
+            let path = BlobPath::new(format!("uploads/{digest}.{last}"))
+                .map_err(|error| Error::failed("a file cannot be uploaded under its extension", error))?;
             // The store may move away what it is given.
             let copy = self.workspace.scratch().join(format!("upload-{digest}"));
-            std::fs::copy(&name, &copy).map_err(|error| Error::failed("a file cannot be copied for its upload", error))?;
+            std::fs::copy(&name, &copy)
+                .map_err(|error| Error::failed("a file cannot be copied for its upload", error))?;
             match store.blobs.put_file(&path, &copy, Precondition::Absent).await {
                 Ok(_) | Err(store::Error::AlreadyExists { .. }) => {}
                 Err(error) => return Err(of_store(error)),
@@ -268,7 +270,7 @@ impl Here<'_> {
     }
 
     fn engine(&self, store: Store) -> Engine {
-        let workshop = Workshop::new(store.clone(), self.workspace.scratch(), self.providers.clone());
+        let workshop = Workshop::new(store.clone(), self.workspace.scratch().to_owned(), self.providers.clone());
         Engine::new(store, Arc::new(workshop), Clock::default())
     }
 
@@ -363,12 +365,14 @@ async fn why_failed(store: &Store, instance: &Instance, failure: Failure) -> Res
             return Ok(problem.at_field("budget.max_usd").into());
         }
         Failure::TooLarge { step, items } => {
-            let problem = Problem::new(format!("stage {step} has {items} items, too many for one campaign"), "split it");
+            let problem =
+                Problem::new(format!("stage {step} has {items} items, too many for one campaign"), "split it");
             return Ok(problem.into());
         }
         Failure::StageDeadline { step } => {
             let what = format!("campaign `{campaign}` has failed");
-            let why = format!("stage {step} took longer than run.stage_deadline_minutes; the same command goes on with it");
+            let why =
+                format!("stage {step} took longer than run.stage_deadline_minutes; the same command goes on with it");
             return Ok(Error::failed(what, why));
         }
         Failure::ApprovalDeadline => {
@@ -397,7 +401,10 @@ async fn why_failed(store: &Store, instance: &Instance, failure: Failure) -> Res
         return Ok(Error::Input(problems));
     }
     let what = format!("campaign `{campaign}`: {failed} of {planned} {} of stage {step} failed", step.stage.unit());
-    Ok(Error::failed(what, format!("{}; the same command tries them again, and keeps what is done", reasons.join("; "))))
+    Ok(Error::failed(
+        what,
+        format!("{}; the same command tries them again, and keeps what is done", reasons.join("; ")),
+    ))
 }
 
 fn of_store(error: store::Error) -> Error {

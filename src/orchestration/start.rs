@@ -44,7 +44,7 @@ pub enum Source {
     /// On the machine where the campaign runs; `path` is absolute, for workers that were started elsewhere. Of a pipe
     /// neither size nor time is known.
     File { path: PathBuf, name: PathBuf, bytes: u64, modified: Timestamp },
-    /// In the store.
+    /// In the store, in the state of `etag` where its name does not say what is in it.
     Blob { path: BlobPath, etag: Option<String>, name: PathBuf },
 }
 

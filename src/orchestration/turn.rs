@@ -54,13 +54,6 @@ pub enum HistorySchema {
     V1,
 }
 
-/// Whether a state was replaced.
-enum Replaced {
-    Yes(Held),
-    /// Somebody else was faster.
-    No,
-}
-
 impl Engine {
     /// Handles a message of the queue `orchestrate`. On an error it must come again.
     pub async fn orchestrate_message(&self, body: &[u8]) -> Result<(), store::Error> {
@@ -93,8 +86,8 @@ impl Engine {
             self.archive(&held.instance).await?;
             let previous = Some(Digest::of(history_of(&held.instance)));
             match self.replace(&held, Instance { previous, ..next }).await? {
-                Replaced::No => lost += 1,
-                Replaced::Yes(held) => {
+                None => lost += 1,
+                Some(held) => {
                     log_events(&held.instance);
                     let Some((_, some_are_through)) = self.flush(held).await? else {
                         lost += 1;
@@ -163,11 +156,11 @@ impl Engine {
         }
     }
 
-    /// Puts `next` in the place of what was read.
+    /// Puts `next` in the place of what was read; `None`: somebody else was faster.
     ///
     /// An answer may be lost after the write was done, and a write that is sent again then finds its own result in the
     /// way. So whoever is refused reads, and knows its own write by the `commit` in it.
-    async fn replace(&self, held: &Held, mut next: Instance) -> Result<Replaced, store::Error> {
+    async fn replace(&self, held: &Held, mut next: Instance) -> Result<Option<Held>, store::Error> {
         next.commit = Uuid::new_v4();
         let path = names::instance(&next.campaign);
         let bytes = serde_json::to_vec(&next)
@@ -176,15 +169,15 @@ impl Engine {
             Ok(etag) => {
                 self.remember(&next);
                 self.progressed();
-                Ok(Replaced::Yes(Held { instance: next, etag }))
+                Ok(Some(Held { instance: next, etag }))
             }
             Err(store::Error::PreconditionFailed { .. } | store::Error::Ambiguous { .. }) => {
                 match self.load(&next.campaign).await? {
                     Some(held) if held.instance.commit == next.commit => {
                         self.progressed();
-                        Ok(Replaced::Yes(held))
+                        Ok(Some(held))
                     }
-                    _ => Ok(Replaced::No),
+                    _ => Ok(None),
                 }
             }
             Err(error) => Err(error),
@@ -220,8 +213,8 @@ impl Engine {
                 next.outbox.remove(0);
             }
             match self.replace(&held, next).await? {
-                Replaced::Yes(replaced) => held = replaced,
-                Replaced::No => return Ok(None),
+                Some(replaced) => held = replaced,
+                None => return Ok(None),
             }
         }
         Ok(Some((held, some_are_through)))

@@ -25,7 +25,7 @@ pub struct Workspace {
     old: PathBuf,
     /// Held for as long as the workspace lives; the operating system lets go of it when the process dies.
     _lock: File,
-    scratch: tempfile::TempDir,
+    scratch: PathBuf,
 }
 
 /// Where a run of the campaign that is not complete yet keeps its files.
@@ -49,9 +49,8 @@ impl Workspace {
             )
             .in_file(out)
         })?;
-        let scratch = tempfile::Builder::new().prefix(".tmp").tempdir_in(&campaigns);
         let workspace = Self {
-            scratch: scratch.map_err(|error| Error::failed("no temporary folder can be made", error))?,
+            scratch: campaigns.join(format!(".{id}.tmp")),
             working: working(out, id),
             target: target(out, id),
             old: campaigns.join(format!(".{id}.old")),
@@ -65,7 +64,9 @@ impl Workspace {
         if !self.target.exists() && self.old.exists() {
             fs::rename(&self.old, &self.target)?;
         }
-        remove_if_there(&self.old)
+        remove_if_there(&self.old)?;
+        remove_if_there(&self.scratch)?;
+        fs::create_dir(&self.scratch)
     }
 
     /// Where a run works; there need not be one.
@@ -79,8 +80,8 @@ impl Workspace {
     }
 
     /// For files on their way; on the same file system as the results.
-    pub fn scratch(&self) -> PathBuf {
-        self.scratch.path().to_owned()
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
     }
 
     /// Removes the run that is not complete.
@@ -90,7 +91,8 @@ impl Workspace {
 
     /// Takes the complete run up again.
     pub fn reopen(&self) -> Result<(), Error> {
-        fs::rename(&self.target, &self.working).map_err(|error| Error::failed("the run cannot be taken up again", error))
+        fs::rename(&self.target, &self.working)
+            .map_err(|error| Error::failed("the run cannot be taken up again", error))
     }
 
     /// Puts the run that is complete now in the place of the one before it.
@@ -103,6 +105,13 @@ impl Workspace {
             remove_if_there(&self.old)
         };
         swap().map_err(|error| Error::failed("the results cannot take their place", error))
+    }
+}
+
+impl Drop for Workspace {
+    /// That it may fail is why [`Workspace::claim`] does it too.
+    fn drop(&mut self) {
+        let _ = remove_if_there(&self.scratch);
     }
 }
 

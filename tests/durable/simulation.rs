@@ -54,7 +54,12 @@ impl World {
             library: Digest::of("library"),
             content: Digest::of("content"),
             content_folder: "content".into(),
-            customers: Source::File { path: "customers.csv".into(), bytes: 1, modified: Timestamp::UNIX_EPOCH },
+            customers: Source::File {
+                path: "customers.csv".into(),
+                name: "customers.csv".into(),
+                bytes: 1,
+                modified: Timestamp::UNIX_EPOCH,
+            },
             suppression: None,
             shard_rows: 1,
             engine: "test".to_owned(),

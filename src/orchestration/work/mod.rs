@@ -98,8 +98,11 @@ pub struct Workshop {
     providers: Providers,
     limits: Limits,
     /// The newest in use first.
-    contexts: Mutex<VecDeque<(Run, Arc<OnceCell<Arc<Context>>>)>>,
+    contexts: Mutex<VecDeque<(Run, SharedContext)>>,
 }
+
+/// Read by whoever needs it first.
+type SharedContext = Arc<OnceCell<Arc<Context>>>;
 
 /// One per provider: each bears what it bears, whoever asks.
 #[derive(Debug)]
@@ -116,7 +119,7 @@ impl Workshop {
         Self { store, scratch, providers, limits, contexts: Mutex::default() }
     }
 
-    fn context(&self, run: &Run) -> Arc<OnceCell<Arc<Context>>> {
+    fn context(&self, run: &Run) -> SharedContext {
         let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
         let known = contexts.iter().position(|(known, _)| known == run).and_then(|known| contexts.remove(known));
         let (run, context) = known.unwrap_or_else(|| (run.clone(), Arc::default()));

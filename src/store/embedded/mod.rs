@@ -52,6 +52,11 @@ impl Embedded {
         })))
     }
 
+    /// Whether there is one in the folder.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(DATABASE).exists()
+    }
+
     pub fn store(&self) -> Store {
         Store { blobs: Arc::new(self.clone()), queues: Arc::new(self.clone()) }
     }
