@@ -14,7 +14,8 @@ pub struct Stub {
 }
 
 impl Stub {
-    /// Answers each request (its first line, headers and body) with what `answer` gives; `None` closes the connection.
+    /// Answers each request (its first line, headers and body) with what `answer` gives; `None` closes the connection, as
+    /// does an answer that breaks off within its headers.
     pub fn start(answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -30,6 +31,9 @@ impl Stub {
                         requests.lock().unwrap().push(request);
                         let Some(reply) = reply else { return };
                         connection.get_mut().write_all(reply.as_bytes()).unwrap();
+                        if !reply.contains("\r\n\r\n") {
+                            return;
+                        }
                     }
                 });
             }

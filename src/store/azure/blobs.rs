@@ -2,7 +2,8 @@
 //!
 //! The first segment of a path is the container, made when something is first written into it. A blob is a block blob, a
 //! log an append blob. The lease of `x/y` is that of an empty blob `x/y//lease`: no [`BlobPath`] has an empty segment,
-//! so it is in nobody's way, and lists leave it out like any other name that is not ours.
+//! so it is in nobody's way, and lists leave it out like any other name that is not ours. A holder that dies leaves that
+//! blob behind, for the next one to lease.
 
 use std::{fmt, future::Future, io, num::NonZero, path::Path, time::Duration};
 

@@ -202,6 +202,7 @@ impl fmt::Display for Refusal {
             ("AuthenticationFailed", _) => {
                 f.write_str(": the key or signature is wrong or has expired, or this machine's clock is")
             }
+            ("AuthorizationFailure", _) => f.write_str(": the key or signature forbids it, or the account's firewall"),
             (_, 401 | 403) => f.write_str(
                 ": the identity needs the roles Storage Blob Data Contributor and Storage Queue Data Contributor, \
                  a signature the permissions rwdlacup on blobs and queues",
