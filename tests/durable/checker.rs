@@ -78,10 +78,8 @@ async fn history(store: &Store, campaign: &CampaignId, instance: &Instance) -> V
             Happened::Opened { step, attempt, .. } => {
                 attempts.insert(*step, *attempt);
             }
-            Happened::Closed { step, .. } => {
-                if !closed.insert((generation, *step, attempts.get(step).copied())) {
-                    wrong.push(format!("{step} was closed twice"));
-                }
+            Happened::Closed { step, .. } if !closed.insert((generation, *step, attempts.get(step).copied())) => {
+                wrong.push(format!("{step} was closed twice"));
             }
             _ => {}
         }
