@@ -19,6 +19,7 @@ use cpo::{
     domain::{
         channel::Channel,
         customer::Shard,
+        decision,
         digest::Digest,
         id::{ArmName, Locale, PassageId, SegmentName},
         money::Usd,
@@ -27,6 +28,17 @@ use cpo::{
         verdict::{Decision, Finding, Rule, Severities, Severity, Verdict},
     },
     ingest::{Ingest, Ingested, Outputs, Refusal, Summary, Suppression},
+    orchestration::{
+        arrivals,
+        instance::{Envelope, Fact, Group, Instance, Request, Status},
+        item::{Item, Wake},
+        names::Run,
+        record::{Outcome, Record},
+        stage::Stage,
+        start::Start,
+        turn::History,
+    },
+    store::Memory,
 };
 use jiff::civil::date;
 use proptest::prelude::*;
@@ -103,6 +115,85 @@ fn every_format_of_every_version_is_still_read() {
     let variant: Variant = read("variant-1");
     assert_eq!((variant.verdict.decision, variant.writer.as_str()), (Decision::Approved, "composer/1"));
     assert_eq!((&variant.message, &variant.claims), (&draft.message, &draft.claims));
+}
+
+/// What a campaign that is under way leaves in its store; a later version must go on with it.
+#[tokio::test]
+async fn every_format_of_a_campaign_under_way_is_still_read() {
+    let variants = Digest::of("variants");
+    let instance: Instance = read("instance-1");
+    assert_eq!((instance.engine, instance.generation, instance.stages.len()), (1, 1, 9));
+    assert_eq!(instance.status, Status::Suspended { reason: "lunch".to_owned() });
+    assert_eq!(instance.gate.as_ref().map(|gate| (gate.digest, gate.needs_review)), Some((variants, 1)));
+    assert_eq!(instance.approvals[0].digest, Digest::of("other variants"));
+    assert_eq!(instance.plan.map(|plan| (plan.queries, plan.variants)), Some((2, 5)));
+    assert_eq!(instance.budget.reserved, Usd::from_dollars(0.15).unwrap());
+    let generate = instance.stage(Stage::Generate.into()).unwrap();
+    let cost = Usd::from_dollars(0.04).unwrap();
+    assert_eq!(generate.total(), Group { done: 4, failed: 1, cost });
+
+    let history: History = read("history-1");
+    assert_eq!(history.version, instance.version - 1);
+    let json = fs::read(example("history-1")).unwrap();
+    assert_eq!(instance.previous, Some(Digest::of(json)), "the chain of versions is over the bytes");
+
+    let start: Start = read("start-1");
+    assert_eq!(start.campaign.campaign.id, instance.campaign);
+    assert_eq!(Digest::of(fs::read(example("start-1")).unwrap()), instance.start);
+
+    let wake: Wake = read("wake-1");
+    assert_eq!((wake.campaign, wake.group), (instance.campaign.clone(), None));
+    let item: Item = read("item-1");
+    assert_eq!((item.step, item.index, item.attempt, item.expected), (Stage::Ingest.into(), 0, 1, 1));
+    let request: Envelope = read("request-1");
+    assert!(matches!(request.request, Request::Decide { approval } if approval.by == "a person"));
+    let decision: decision::Decision = read("decision-1");
+    assert_eq!((decision.digest, decision.approved), (variants, decision::Approved::All));
+
+    let record: Record = read("record-1");
+    assert!(matches!(record.result, Outcome::Done { fact: Some(Fact::Designed(_)), .. }));
+    let record: Record = read("record-failed-1");
+    assert!(matches!(record.result, Outcome::Failed(tombstone) if tombstone.reason.contains("given up after 5 tries")));
+
+    let store = Memory::default().store();
+    let run = Run { campaign: instance.campaign.clone(), generation: 1 };
+    let lines = fs::read(example("arrivals-1").with_extension("jsonl")).unwrap();
+    store.blobs.append(&run.arrivals(generate.step, 0), lines).await.unwrap();
+    let log = arrivals::read(store.blobs.as_ref(), &run, generate.step, 0).await.unwrap();
+    assert_eq!(log.total(generate, 0), Some((Group { done: 4, failed: 1, cost }, None)));
+}
+
+/// Schemas of which there is no example: what is written for people and other programs when a campaign has ended.
+const WITHOUT_EXAMPLES: [&str; 6] =
+    ["audit-root-1", "audit-segment-1", "campaign-1", "ledger-1", "report-1", "variants-1"];
+/// A model's examples are of the fitters that lead to it.
+const NAMED_OTHERWISE: [(&str, &str); 2] =
+    [("segment-fitter-1", "segment-fitter-rfm-1"), ("segment-profile-1", "segment-profile-rfm-1")];
+
+#[test]
+fn every_schema_in_the_source_has_an_example() {
+    let schema = regex::Regex::new(r#"(?:rename = |tag = |schema: )"([a-z][a-z-]*)/([0-9]+)""#).unwrap();
+    let mut folders = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut known = std::collections::BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = fs::read_to_string(path).unwrap();
+                known.extend(schema.captures_iter(&source).map(|found| format!("{}-{}", &found[1], &found[2])));
+            }
+        }
+    }
+    assert!(known.contains("instance-1") && known.len() > 15, "{known:?}");
+    for name in known.iter().filter(|name| !WITHOUT_EXAMPLES.contains(&name.as_str())) {
+        let name = NAMED_OTHERWISE.iter().find(|(schema, _)| schema == name).map_or(name.as_str(), |(_, name)| *name);
+        assert!(example(name).exists(), "tests/data/formats/{name}.json is missing");
+    }
+    for name in WITHOUT_EXAMPLES {
+        assert!(known.contains(name), "no source speaks of {name} any more");
+    }
 }
 
 /// Made the examples of version 1. They are never made again: a later version gets examples of its own, beside these.

@@ -129,10 +129,8 @@ impl Engine {
     /// Keeps something that a request refers to, and names it.
     pub async fn keep_input(&self, campaign: &CampaignId, bytes: Vec<u8>) -> Result<Digest, ClientError> {
         let digest = Digest::of(&bytes);
-        match self.store.blobs.put(&names::input(campaign, digest), bytes, Precondition::Absent).await {
-            Ok(_) | Err(store::Error::AlreadyExists { .. }) => Ok(digest),
-            Err(error) => Err(error.into()),
-        }
+        self.keep(&names::input(campaign, digest), bytes).await?;
+        Ok(digest)
     }
 
     /// Asks something of a campaign. Whether it fits the campaign's state is decided later, and told in its history.
@@ -142,10 +140,7 @@ impl Engine {
         let envelope = Envelope { schema: EnvelopeSchema::V1, id, request };
         let bytes = serde_json::to_vec(&envelope)
             .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;
-        match self.store.blobs.put(&path, bytes, Precondition::Absent).await {
-            Ok(_) | Err(store::Error::AlreadyExists { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        self.keep(&path, bytes).await?;
         self.mark_active(campaign).await?;
         Ok(self.wake_all(campaign).await?)
     }

@@ -23,6 +23,9 @@ use crate::domain::{money::Usd, share::Share};
 const REMEMBERED: usize = 64;
 /// Decisions on variants that it keeps; a campaign needs one per gate.
 const APPROVALS: usize = 16;
+/// Passes of a fit, and attempts at a stage: each may leave a stage in the instance, whose size is bounded.
+const PASSES: u8 = 16;
+const ATTEMPTS: u32 = 16;
 
 /// Something an instance may learn.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,6 +106,9 @@ impl Turn {
     }
 
     fn open(&mut self, step: Step, planned: u32, allowance: Usd) {
+        if self.next.status != Status::Running {
+            return;
+        }
         if planned > MAX_ITEMS {
             return self.fail(Failure::TooLarge { step, items: planned });
         }
@@ -116,8 +122,10 @@ impl Turn {
             deadline: later(self.now, self.next.policy.run.stage_deadline_minutes),
             state: Progress::Open { groups: vec![None; planned.div_ceil(GROUP) as usize] },
         });
-        // Drafts go on to the screen by themselves.
-        if step.stage != Stage::Screen {
+        if planned == 0 {
+            self.close_if_through(step, None);
+        } else if step.stage != Stage::Screen {
+            // Drafts go on to the screen by themselves.
             self.fan_out(step);
         }
     }
@@ -137,13 +145,11 @@ impl Turn {
             return;
         }
         let Some(stage) = self.next.stages.iter_mut().find(|stage| stage.step == step) else { return };
-        let size = stage.group_size(group);
-        let Progress::Open { groups } = &mut stage.state else { return };
-        let Some(slot) = groups.get_mut(group as usize) else { return };
-        if slot.is_some() || total.done + total.failed != size {
+        if !stage.is_waiting_for(group) || total.done.checked_add(total.failed) != Some(stage.group_size(group)) {
             return;
         }
-        *slot = Some(total);
+        let Progress::Open { groups } = &mut stage.state else { return };
+        groups[group as usize] = Some(total);
         self.next.budget.settled = self.next.stages.iter().map(|stage| stage.total().cost).sum();
         self.close_if_through(step, fact);
     }
@@ -173,7 +179,7 @@ impl Turn {
                 self.open(next, *shards, Usd::ZERO);
             }
             (Stage::Profile, _) => self.open(Step { stage: Stage::Fit, pass: step.pass }, 1, Usd::ZERO),
-            (Stage::Fit, Some(Fact::Fitted { another_pass })) => {
+            (Stage::Fit, Some(Fact::Fitted { another_pass })) if !another_pass || step.pass < PASSES => {
                 let again = Step { stage: Stage::Profile, pass: step.pass.saturating_add(1) };
                 let next = if *another_pass { again } else { Stage::Label.into() };
                 self.open(next, shards.unwrap_or_default(), Usd::ZERO);
@@ -200,8 +206,8 @@ impl Turn {
                 if step.stage == Stage::Generate && total.failed > 0 {
                     self.fan_out(Stage::Screen.into());
                 }
-                let is_open = |stage: &StageState| matches!(stage.step.stage, Stage::Generate | Stage::Screen);
-                if !self.next.open_stages().any(is_open) {
+                let is_through = |stage: Stage| self.next.stage(stage.into()).is_some_and(|stage| !stage.is_open());
+                if is_through(Stage::Generate) && is_through(Stage::Screen) {
                     self.open(Stage::Collect.into(), 1, Usd::ZERO);
                 }
             }
@@ -229,7 +235,8 @@ impl Turn {
                 self.tell(Happened::Completed);
                 self.retire();
             }
-            // A stage of one item tells what it found in its arrival; without that there is no way on.
+            // A stage of one item tells what it found in its arrival; without that, or with passes that never end,
+            // there is no way on.
             (Stage::Ingest | Stage::Fit | Stage::Design | Stage::Collect, _) => {
                 self.fail(Failure::ItemsFailed { step, failed: 1, planned: 1 });
             }
@@ -284,6 +291,9 @@ impl Turn {
     /// Why the request does not fit the state.
     fn refusal(&self, request: &Request) -> Option<String> {
         let refuse = |why: &str| Some(why.to_owned());
+        if request.is_too_long() {
+            return refuse("its reason or its person's name is too long, or has control characters");
+        }
         match (request, &self.next.status) {
             (Request::Suspend { .. }, Status::Running) | (Request::Resume { .. }, Status::Suspended { .. }) => None,
             (Request::Suspend { .. }, _) => refuse("only a running campaign can be suspended"),
@@ -294,20 +304,41 @@ impl Turn {
                 Request::Rewind { .. },
                 Status::Failed { failure: Failure::OverBudget { .. } | Failure::TooLarge { .. } },
             ) => refuse("doing the same again ends the same: change the campaign and restart it"),
-            (Request::Rewind { .. }, Status::Completed) if self.to_rewind().next().is_none() => {
+            (Request::Rewind { .. }, Status::Failed { .. } | Status::Completed) if !self.can_go_on() => {
                 refuse("nothing failed that could be done again")
+            }
+            (Request::Rewind { .. }, Status::Failed { .. } | Status::Completed) if self.is_tried_enough() => {
+                refuse("the failed items were tried often enough: change the campaign and restart it")
             }
             (Request::Rewind { .. }, Status::Failed { .. } | Status::Completed) => self.rewinding_is_too_dear(),
             (Request::Rewind { .. }, _) => refuse("only a campaign that failed, or whose items failed, can be rewound"),
             (Request::Restart { .. }, status) if status.is_final() => None,
             (Request::Restart { .. }, _) => refuse("terminate the campaign before it is restarted"),
             (Request::Decide { .. }, status) if status.is_final() => refuse("the campaign has ended already"),
+            // What goes out is made from the newest decision, which must be the one that the gate was passed with.
+            (Request::Decide { .. }, _) if self.next.stage(Stage::Release.into()).is_some() => {
+                refuse("the messages were released already")
+            }
             (Request::Decide { .. }, _) => None,
         }
     }
 
+    /// Whether there would be anything to wait for.
+    fn can_go_on(&self) -> bool {
+        self.to_rewind().next().is_some() || self.next.open_stages().next().is_some() || self.next.gate.is_some()
+    }
+
+    fn is_tried_enough(&self) -> bool {
+        self.to_rewind().any(|stage| stage.attempt >= ATTEMPTS)
+    }
+
+    /// What the failed items may cost when they are done again.
+    fn cost_of_rewinding(&self) -> Usd {
+        self.to_rewind().map(|stage| stage.allowance.times(stage.total().failed)).sum()
+    }
+
     fn rewinding_is_too_dear(&self) -> Option<String> {
-        let again: Usd = self.to_rewind().map(|stage| stage.allowance.times(stage.total().failed)).sum();
+        let again = self.cost_of_rewinding();
         let cap = self.next.policy.cap_usd?;
         let reserve = self.next.budget.reserved + again;
         (reserve > cap)
@@ -357,9 +388,11 @@ impl Turn {
 
     fn rewind(&mut self) {
         let steps: Vec<Step> = self.to_rewind().map(|stage| stage.step).collect();
-        let policy = &self.next.policy;
-        let deadline = later(self.now, policy.run.stage_deadline_minutes);
-        let expires = later(self.now, policy.run.approval_deadline_minutes);
+        let again = self.cost_of_rewinding();
+        if again > Usd::ZERO {
+            self.next.budget.reserved = self.next.budget.reserved + again;
+            self.tell(Happened::Reserved { reserve: self.next.budget.reserved });
+        }
         let mut opened = Vec::new();
         for stage in &mut self.next.stages {
             if steps.contains(&stage.step) {
@@ -373,20 +406,23 @@ impl Turn {
                 stage.attempt += 1;
                 opened.push(Happened::Opened { step: stage.step, planned: stage.planned, attempt: stage.attempt });
             }
-            if stage.is_open() {
-                stage.deadline = deadline;
-            }
-        }
-        if let Some(gate) = &mut self.next.gate {
-            gate.expires = expires;
         }
         opened.into_iter().for_each(|event| self.tell(event));
         self.run_again();
     }
 
-    /// Sends for everything that is not through yet, and goes on with what came in meanwhile.
+    /// Sends for everything that is not through yet, and goes on with what came in meanwhile. All time begins anew:
+    /// what passed while the campaign stood still counts for no deadline.
     fn run_again(&mut self) {
         self.next.status = Status::Running;
+        self.next.outbox.retain(|command| *command != Command::Retire);
+        let run = self.next.policy.run;
+        for stage in self.next.stages.iter_mut().filter(|stage| stage.is_open()) {
+            stage.deadline = later(self.now, run.stage_deadline_minutes);
+        }
+        if let Some(gate) = &mut self.next.gate {
+            gate.expires = later(self.now, run.approval_deadline_minutes);
+        }
         let open: Vec<Step> = self.next.open_stages().map(|stage| stage.step).collect();
         open.into_iter().for_each(|step| self.fan_out(step));
         self.pass_gate();
@@ -423,4 +459,497 @@ fn tolerated(instance: &Instance, stage: Stage) -> Share {
 
 fn later(now: Timestamp, minutes: u32) -> Timestamp {
     now.saturating_add(SignedDuration::from_mins(i64::from(minutes))).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        config::campaign::Run,
+        domain::{digest::Digest, id::CampaignId},
+        orchestration::instance::{Allowances, ENGINE, EnvelopeSchema, Plan, Policy, Schema},
+    };
+
+    fn begun(cap_usd: Option<Usd>) -> Instance {
+        let mut run = Run::default();
+        run.tolerated_failures.generate = Share::new(0.4).unwrap();
+        run.tolerated_failures.deliver = Share::new(0.4).unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let instance = Instance {
+            schema: Schema::V1,
+            engine: ENGINE,
+            campaign: CampaignId::new("c").unwrap(),
+            version: 1,
+            generation: 1,
+            start: Digest::of("start"),
+            policy: Policy { run, cap_usd },
+            status: Status::Running,
+            created: now,
+            updated: now,
+            stages: Vec::new(),
+            plan: None,
+            gate: None,
+            approvals: Vec::new(),
+            budget: Budget::default(),
+            outbox: Vec::new(),
+            events: Vec::new(),
+            taken: Vec::new(),
+            previous: None,
+            commit: Uuid::nil(),
+        };
+        start(instance, now)
+    }
+
+    fn dollars(amount: f64) -> Usd {
+        Usd::from_dollars(amount).unwrap()
+    }
+
+    fn ask(id: &str, request: Request) -> Input {
+        Input::Request(Envelope { schema: EnvelopeSchema::V1, id: EventId::new(id).unwrap(), request })
+    }
+
+    fn because() -> String {
+        "a reason".to_owned()
+    }
+
+    fn yes_to(digest: Digest) -> Request {
+        Request::Decide { approval: Approval { digest, decision: Digest::of("yes"), by: "a person".to_owned() } }
+    }
+
+    fn variants() -> Digest {
+        Digest::of("variants")
+    }
+
+    /// All groups of an open stage, all done but for `failed` of the first.
+    fn through(instance: &Instance, step: Step, failed: u32, fact: Option<Fact>) -> Vec<Input> {
+        let stage = instance.stage(step).unwrap();
+        let group = |group: u32| {
+            let failed = if group == 0 { failed.min(stage.group_size(0)) } else { 0 };
+            let total = Group { done: stage.group_size(group) - failed, failed, cost: stage.allowance };
+            Input::Group { step, group, total, fact: fact.clone() }
+        };
+        (0..stage.groups()).map(group).collect()
+    }
+
+    /// A campaign of so many items, and what its stages of one item find out.
+    #[derive(Debug, Clone, Copy)]
+    struct Shape {
+        shards: u32,
+        passes: u8,
+        queries: u32,
+        variants: u32,
+        needs_review: u32,
+        allowance: f64,
+    }
+
+    const SMALL: Shape = Shape { shards: 3, passes: 1, queries: 2, variants: 5, needs_review: 1, allowance: 0.1 };
+
+    impl Shape {
+        fn fact(&self, step: Step) -> Option<Fact> {
+            let allowances = Allowances { generate: dollars(self.allowance), ..Allowances::default() };
+            match step.stage {
+                Stage::Ingest => Some(Fact::Ingested { shards: self.shards, profile: self.passes > 0 }),
+                Stage::Fit => Some(Fact::Fitted { another_pass: step.pass < self.passes }),
+                Stage::Design => {
+                    Some(Fact::Designed(Plan { queries: self.queries, variants: self.variants, allowances }))
+                }
+                Stage::Collect => Some(Fact::Collected {
+                    digest: variants(),
+                    approved: 0,
+                    blocked: 0,
+                    needs_review: self.needs_review,
+                }),
+                _ => None,
+            }
+        }
+
+        /// Brings stages through, one decision each, until the campaign rests or `until` opens.
+        fn run(&self, mut instance: Instance, until: Option<Stage>) -> Instance {
+            loop {
+                let open = instance.open_stages().next().map(|stage| stage.step);
+                let Some(step) = open.filter(|step| until != Some(step.stage)) else { break };
+                if instance.status != Status::Running {
+                    break;
+                }
+                let inputs = through(&instance, step, 0, self.fact(step));
+                instance = decide(&instance, instance.updated, &inputs).unwrap();
+            }
+            instance
+        }
+    }
+
+    fn after(instance: &Instance, inputs: &[Input]) -> Instance {
+        decide(instance, instance.updated, inputs).unwrap()
+    }
+
+    fn failed(instance: &Instance, stage: Stage, failed: u32) -> Instance {
+        after(instance, &through(instance, stage.into(), failed, None))
+    }
+
+    fn minutes_after(instance: &Instance, minutes: u32) -> Timestamp {
+        later(instance.updated, minutes)
+    }
+
+    #[test]
+    fn each_request_fits_some_states_and_changes_nothing_in_the_others() {
+        let running = SMALL.run(begun(None), Some(Stage::Generate));
+        let suspended = after(&running, &[ask("s", Request::Suspend { reason: because() })]);
+        let at_gate = SMALL.run(begun(None), None);
+        let broken = failed(&running, Stage::Generate, 5);
+        let terminated = after(&running, &[ask("t", Request::Terminate { reason: because() })]);
+        let released = after(&at_gate, &[ask("y", yes_to(variants()))]);
+        let completed = SMALL.run(released.clone(), None);
+        let dear = SMALL.run(begun(Some(dollars(0.1))), None);
+        let policy = running.policy;
+        let requests = [
+            Request::Suspend { reason: because() },
+            Request::Resume { reason: because() },
+            Request::Terminate { reason: because() },
+            Request::Rewind { reason: because() },
+            Request::Restart { start: Digest::of("other"), policy },
+            yes_to(variants()),
+        ];
+        // Suspend, resume, terminate, rewind, restart, decide.
+        let table = [
+            ("running", &running, [true, false, true, false, false, true]),
+            ("suspended", &suspended, [false, true, true, false, false, true]),
+            ("at its gate", &at_gate, [true, false, true, false, false, true]),
+            ("released", &released, [true, false, true, false, false, false]),
+            ("failed", &broken, [false, false, false, true, true, false]),
+            ("terminated", &terminated, [false, false, false, false, true, false]),
+            ("completed", &completed, [false, false, false, false, true, false]),
+            ("over its budget", &dear, [false, false, false, false, true, false]),
+        ];
+        for (name, instance, fits) in table {
+            for (request, fits) in requests.iter().zip(fits) {
+                let next = after(instance, &[ask("new", request.clone())]);
+                let is_refused = next.events.iter().any(|event| matches!(event.what, Happened::Refused { .. }));
+                assert_eq!(!is_refused, fits, "{name}: {request:?}");
+                if is_refused {
+                    assert_eq!(
+                        (&next.status, &next.stages, &next.gate),
+                        (&instance.status, &instance.stages, &instance.gate)
+                    );
+                    assert_eq!(next.approvals, instance.approvals);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stage_without_items_is_through_when_it_opens() {
+        let shape = Shape { shards: 0, queries: 0, variants: 0, needs_review: 0, ..SMALL };
+        assert_eq!(shape.run(begun(None), None).status, Status::Completed);
+    }
+
+    #[test]
+    fn time_in_which_a_campaign_is_suspended_counts_for_no_deadline() {
+        for instance in [SMALL.run(begun(None), Some(Stage::Label)), SMALL.run(begun(None), None)] {
+            let suspended = after(&instance, &[ask("s", Request::Suspend { reason: because() })]);
+            let much_later = minutes_after(&suspended, 60 * 24 * 60);
+            let resumed = decide(&suspended, much_later, &[ask("r", Request::Resume { reason: because() })]).unwrap();
+            assert_eq!(resumed.status, Status::Running);
+            let late = minutes_after(&resumed, 8 * 24 * 60);
+            assert!(matches!(decide(&resumed, late, &[]).unwrap().status, Status::Failed { .. }));
+        }
+    }
+
+    #[test]
+    fn what_is_done_again_is_reserved_again_and_never_beyond_the_cap() {
+        // Five drafts at 0.10 are reserved; the cap has room for twelve.
+        let mut instance = SMALL.run(begun(Some(dollars(1.2))), Some(Stage::Generate));
+        let mut rewinds = 0;
+        loop {
+            instance = failed(&instance, Stage::Generate, 3);
+            let next = after(&instance, &[ask(&format!("r{rewinds}"), Request::Rewind { reason: because() })]);
+            if next.status != Status::Running {
+                break;
+            }
+            rewinds += 1;
+            assert_eq!(next.budget.reserved, dollars(0.5 + 0.3 * f64::from(rewinds)));
+            instance = next;
+        }
+        assert_eq!(rewinds, 2);
+    }
+
+    #[test]
+    fn a_campaign_that_cannot_go_on_is_not_rewound_into_waiting_for_ever() {
+        // Ingest is done, and did not say into how many shards.
+        let begun = begun(None);
+        let stuck = after(&begun, &through(&begun, Stage::Ingest.into(), 0, None));
+        assert!(matches!(stuck.status, Status::Failed { .. }));
+        let rewound = after(&stuck, &[ask("r", Request::Rewind { reason: because() })]);
+        assert!(matches!(rewound.status, Status::Failed { .. }));
+        // Passes end.
+        let endless = Shape { passes: u8::MAX, ..SMALL }.run(self::begun(None), None);
+        assert!(matches!(endless.status, Status::Failed { .. }));
+    }
+
+    #[test]
+    fn a_failure_and_a_rewind_in_one_turn_leave_the_campaign_on_the_sweepers_list() {
+        let running = SMALL.run(begun(None), Some(Stage::Generate));
+        let mut inputs = through(&running, Stage::Generate.into(), 5, None);
+        inputs.push(ask("r", Request::Rewind { reason: because() }));
+        let next = after(&running, &inputs);
+        assert_eq!(next.status, Status::Running);
+        assert!(!next.outbox.contains(&Command::Retire), "{:?}", next.outbox);
+    }
+
+    #[test]
+    fn the_largest_instance_is_below_64_kib() {
+        let most = Shape {
+            shards: MAX_ITEMS,
+            passes: PASSES,
+            queries: MAX_ITEMS,
+            variants: MAX_ITEMS,
+            needs_review: MAX_ITEMS,
+            allowance: 0.000_123_456,
+        };
+        // Both stages that are open together have every group but the last through; then every stage is there.
+        let mut open = most.run(begun(None), Some(Stage::Generate));
+        for step in [Stage::Generate, Stage::Screen].map(Step::from) {
+            let mut inputs = through(&open, step, 1_000, None);
+            inputs.pop();
+            for input in &mut inputs {
+                if let Input::Group { total, .. } = input {
+                    total.cost = dollars(123_456.123_456_789);
+                }
+            }
+            open = after(&open, &inputs);
+        }
+        let mut all = most.run(begun(None), None);
+        all = after(&all, &[ask("yes", yes_to(variants()))]);
+        for attempt in 0..ATTEMPTS {
+            all = most.run(all, Some(Stage::Deliver));
+            all = most.run(failed(&all, Stage::Deliver, 1_000), None);
+            assert_eq!(all.status, Status::Completed);
+            all = after(&all, &[ask(&format!("r{attempt}"), Request::Rewind { reason: because() })]);
+        }
+        assert_eq!(all.status, Status::Completed, "it was tried often enough");
+        for mut instance in [open, all] {
+            // As many requests as a turn takes in, as long as they may be; quotes are written with two bytes.
+            for round in 0..5 {
+                let by = "\"".repeat(256);
+                let request = |n: u32| match n % 2 {
+                    0 => Request::Decide {
+                        approval: Approval {
+                            digest: Digest::of([round, n as u8]),
+                            decision: variants(),
+                            by: by.clone(),
+                        },
+                    },
+                    _ if instance.status.is_final() => Request::Rewind { reason: by.clone() },
+                    _ if n % 4 == 1 => Request::Suspend { reason: by.clone() },
+                    _ => Request::Resume { reason: by.clone() },
+                };
+                let id = |n: u32| format!("{:0>64}", u32::from(round) * 16 + n);
+                let inputs: Vec<Input> = (0..16).map(|n| ask(&id(n), request(n))).collect();
+                instance = after(&instance, &inputs);
+            }
+            let bytes = serde_json::to_vec(&instance).unwrap();
+            println!("{} stages, {} bytes", instance.stages.len(), bytes.len());
+            assert!(bytes.len() < 65_536, "{}", bytes.len());
+        }
+        let endless = ask("long", Request::Terminate { reason: "x".repeat(257) });
+        assert_eq!(after(&begun(None), &[endless]).status, Status::Running);
+    }
+
+    /// Something that may come, in terms of whatever the state is then.
+    #[derive(Debug, Clone)]
+    enum Move {
+        /// A group of an open stage, with failures, with or without its fact.
+        Arrives {
+            stage: usize,
+            group: u32,
+            failed: u32,
+            tells: bool,
+        },
+        /// Something that nobody can have sent.
+        Nonsense {
+            step: Step,
+            group: u32,
+            total: Group,
+            shards: u32,
+        },
+        Asks {
+            id: u8,
+            request: u8,
+        },
+    }
+
+    #[derive(Debug, Clone)]
+    struct TurnOf {
+        minutes: i64,
+        moves: Vec<Move>,
+        flushes: bool,
+    }
+
+    fn moves() -> impl Strategy<Value = Move> {
+        let step = (0..Stage::ALL.len(), 0..4_u8).prop_map(|(stage, pass)| Step { stage: Stage::ALL[stage], pass });
+        let failed = prop_oneof![4 => Just(0), 1 => 0..4_u32];
+        prop_oneof![
+            12 => (0..3_usize, 0..2_u32, failed, prop::bool::weighted(0.97))
+                .prop_map(|(stage, group, failed, tells)| Move::Arrives { stage, group, failed, tells }),
+            1 => (step, any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
+                |(step, group, done, failed, shards)| {
+                    Move::Nonsense { step, group, total: Group { done, failed, cost: Usd::MAX }, shards }
+                }
+            ),
+            3 => (0..40_u8, 0..8_u8).prop_map(|(id, request)| Move::Asks { id, request }),
+        ]
+    }
+
+    fn turns() -> impl Strategy<Value = Vec<TurnOf>> {
+        let minutes = prop_oneof![20 => -60..60_i64, 1 => 0..20_000_i64];
+        let turn = (minutes, prop::collection::vec(moves(), 0..4), any::<bool>());
+        prop::collection::vec(turn.prop_map(|(minutes, moves, flushes)| TurnOf { minutes, moves, flushes }), 1..80)
+    }
+
+    fn input(instance: &Instance, shape: &Shape, one: &Move) -> Option<Input> {
+        match one {
+            Move::Arrives { stage, group, failed, tells } => {
+                let stage = instance.open_stages().nth(*stage)?;
+                let fact = shape.fact(stage.step).filter(|_| *tells);
+                through(instance, stage.step, *failed, fact).into_iter().nth(*group as usize)
+            }
+            Move::Nonsense { step, group, total, shards } => {
+                let fact = Some(Fact::Ingested { shards: *shards, profile: true });
+                Some(Input::Group { step: *step, group: *group, total: *total, fact })
+            }
+            Move::Asks { id, request } => Some(ask(
+                &format!("id-{id}"),
+                match request {
+                    0 => Request::Suspend { reason: because() },
+                    1 | 2 => Request::Resume { reason: because() },
+                    3 => Request::Terminate { reason: because() },
+                    4 => Request::Rewind { reason: because() },
+                    5 => Request::Restart { start: Digest::of([*id]), policy: instance.policy },
+                    6 => yes_to(variants()),
+                    _ => yes_to(Digest::of("others")),
+                },
+            )),
+        }
+    }
+
+    /// What must be closed before a step opens, written down apart from the state machine.
+    fn waits_for(step: Step) -> Vec<Step> {
+        match step.stage {
+            Stage::Ingest => vec![],
+            Stage::Profile if step.pass == 1 => vec![Stage::Ingest.into()],
+            Stage::Profile => vec![Step { stage: Stage::Fit, pass: step.pass - 1 }],
+            Stage::Fit => vec![Step { stage: Stage::Profile, ..step }],
+            Stage::Label => vec![Stage::Ingest.into()],
+            Stage::Design => vec![Stage::Label.into()],
+            Stage::Retrieve => vec![Stage::Design.into()],
+            Stage::Generate | Stage::Screen => vec![Stage::Retrieve.into()],
+            Stage::Collect => vec![Stage::Generate.into(), Stage::Screen.into()],
+            Stage::Release => vec![Stage::Collect.into()],
+            Stage::Deliver => vec![Stage::Release.into()],
+            Stage::Close => vec![Stage::Deliver.into()],
+        }
+    }
+
+    /// Follows the history, and objects to what may not be in it.
+    #[derive(Default)]
+    struct Reader {
+        opened: BTreeSet<(u32, Step, u32)>,
+        closed: BTreeSet<Step>,
+        generation: u32,
+        gate: Option<Digest>,
+        last: Option<Timestamp>,
+    }
+
+    impl Reader {
+        fn read(&mut self, events: &[Event]) {
+            for Event { at, what } in events {
+                assert!(self.last.is_none_or(|last| last <= *at), "time runs backwards");
+                self.last = Some(*at);
+                match what {
+                    Happened::Started { generation, .. } => {
+                        *self = Self { generation: *generation, last: self.last, ..Self::default() };
+                    }
+                    Happened::Opened { step, attempt, .. } => {
+                        assert!(self.opened.insert((self.generation, *step, *attempt)), "{step} opens twice");
+                        if *attempt == 1 {
+                            let missing = waits_for(*step).into_iter().find(|before| !self.closed.contains(before));
+                            assert_eq!(missing, None, "{step} opens too early");
+                            assert!(step.stage != Stage::Release || self.gate.is_none(), "the gate is shut");
+                        }
+                        self.closed.remove(step);
+                    }
+                    Happened::Closed { step, .. } => assert!(self.closed.insert(*step), "{step} closes twice"),
+                    Happened::GateOpened { digest, .. } => assert!(self.gate.replace(*digest).is_none()),
+                    Happened::GatePassed { approval } => assert_eq!(self.gate.take(), Some(approval.digest)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn assert_sound(instance: &Instance) {
+        let is_waiting = |stage: &StageState| (0..stage.groups()).any(|group| stage.is_waiting_for(group));
+        if instance.status == Status::Running {
+            assert!(instance.gate.is_some() || instance.open_stages().any(is_waiting), "nothing will ever happen");
+            let cap = instance.policy.cap_usd.unwrap();
+            assert!(instance.budget.reserved <= cap, "more is reserved than may be spent");
+        }
+        for command in &instance.outbox {
+            match command {
+                Command::FanOut { step, next, end } => {
+                    let planned = instance.stage(*step).map(|stage| stage.planned);
+                    assert_eq!((*next, Some(*end)), (0, planned), "{step}");
+                    assert!(!instance.status.is_final());
+                }
+                Command::Acknowledge { events } => assert!(events.iter().all(|id| instance.taken.contains(id))),
+                Command::Retire => assert!(instance.status.is_final()),
+            }
+        }
+        let bytes = serde_json::to_vec(instance).unwrap();
+        assert!(bytes.len() < 65_536);
+        assert_eq!(serde_json::from_slice::<Instance>(&bytes).unwrap(), *instance);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_comes_in_whatever_order_the_history_is_sound(
+            turns in turns(),
+            shards in prop_oneof![Just(0), 1..4_u32, Just(GROUP + 2)],
+            passes in 0..3_u8,
+            variants in 0..4_u32,
+            needs_review in 0..2_u32,
+        ) {
+            let shape = Shape { shards, passes, queries: variants, variants, needs_review, allowance: 0.1 };
+            let mut instance = begun(Some(dollars(0.5)));
+            let mut reader = Reader::default();
+            reader.read(&instance.events);
+            let mut now = instance.updated;
+            for turn in turns {
+                now = now.saturating_add(SignedDuration::from_mins(turn.minutes)).unwrap();
+                let inputs: Vec<Input> = turn.moves.iter().filter_map(|one| input(&instance, &shape, one)).collect();
+                let only_groups = !inputs.iter().any(|input| matches!(input, Input::Request(_)));
+                let next = decide(&instance, now, &inputs);
+                prop_assert!(!(instance.status.is_final() && only_groups && next.is_some()), "it was at rest");
+                let Some(next) = next else { continue };
+                prop_assert_eq!(next.version, instance.version + 1);
+                prop_assert!(next.updated >= instance.updated && next.generation >= instance.generation);
+                reader.read(&next.events);
+                assert_sound(&next);
+                prop_assert_eq!(decide(&next, now, &[]), None);
+                let mut asked = inputs.clone();
+                asked.retain(|input| matches!(input, Input::Request(_)));
+                prop_assert_eq!(decide(&next, now, &asked), None, "the same was asked again");
+                instance = next;
+                if turn.flushes {
+                    instance.outbox.clear();
+                }
+            }
+        }
+    }
 }

@@ -19,8 +19,11 @@ pub const ENGINE: u32 = 1;
 /// several times.
 pub const GROUP: u32 = 4_096;
 
-/// The most items of a stage: their groups' state stays below the 64 KiB that an instance may have.
-pub const MAX_ITEMS: u32 = 4_000 * GROUP;
+/// The most items of a stage, a million: their groups' state leaves room in the 64 KiB that an instance may have.
+pub const MAX_ITEMS: u32 = 256 * GROUP;
+
+/// Bytes of a reason or of a person's name: an instance keeps some.
+const MAX_NOTE: usize = 256;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -274,6 +277,21 @@ pub enum Request {
     Decide {
         approval: Approval,
     },
+}
+
+impl Request {
+    /// Whether it says more than an instance can keep.
+    pub fn is_too_long(&self) -> bool {
+        let note = match self {
+            Self::Suspend { reason }
+            | Self::Resume { reason }
+            | Self::Terminate { reason }
+            | Self::Rewind { reason } => reason,
+            Self::Decide { approval } => &approval.by,
+            Self::Restart { .. } => return false,
+        };
+        note.len() > MAX_NOTE || note.chars().any(char::is_control)
+    }
 }
 
 /// A request in an instance's inbox.

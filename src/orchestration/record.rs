@@ -98,7 +98,12 @@ pub async fn read(
 pub async fn write(blobs: &dyn Blobs, run: &Run, record: Record) -> Result<Record, store::Error> {
     let path = run.item(record.step, record.index, record.attempt);
     let bytes = serde_json::to_vec(&record).map_err(|error| malformed(&path, error))?;
-    match blobs.put(&path, bytes, Precondition::Absent).await {
+    let mut put = blobs.put(&path, bytes.clone(), Precondition::Absent).await;
+    if let Err(store::Error::Ambiguous { .. }) = put {
+        // What it holds may have been paid for: it is not left to a second try of the whole item.
+        put = blobs.put(&path, bytes, Precondition::Absent).await;
+    }
+    match put {
         Ok(_) => Ok(record),
         // It may be ours: an answer can be lost after the write was done.
         Err(store::Error::AlreadyExists { .. } | store::Error::Ambiguous { .. }) => {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     arrivals::{self, Standing},
     engine::Engine,
-    instance::{GROUP, Instance, StageState, Status},
+    instance::{ENGINE, GROUP, Instance, StageState, Status},
     item::{Wake, WakeSchema},
     names, record,
     turn::run_of,
@@ -56,12 +56,18 @@ impl Engine {
     }
 
     async fn sweep_campaign(&self, campaign: &CampaignId) -> Result<(), store::Error> {
+        // A newer program's has a sweeper of its own; a turn here would only put another wake on the queue each time.
+        if self.load(campaign).await?.is_some_and(|held| held.instance.engine > ENGINE) {
+            return Ok(());
+        }
         self.turn(&Wake { schema: WakeSchema::V1, campaign: campaign.clone(), group: None }).await?;
         let Some(held) = self.load(campaign).await? else { return self.forget_if_abandoned(campaign).await };
         if held.instance.status.is_final() && held.instance.outbox.is_empty() {
             return self.retire(campaign).await;
         }
-        if held.instance.status == Status::Running { self.send_again_if_stuck(&held.instance).await } else { Ok(()) }
+        // At a gate nothing is on its way.
+        let is_at_work = held.instance.status == Status::Running && held.instance.open_stages().next().is_some();
+        if is_at_work { self.send_again_if_stuck(&held.instance).await } else { Ok(()) }
     }
 
     async fn forget_if_abandoned(&self, campaign: &CampaignId) -> Result<(), store::Error> {

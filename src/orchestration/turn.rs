@@ -35,7 +35,7 @@ const CHUNK: u32 = 512;
 /// Messages sent at once.
 const SENDERS: usize = 32;
 /// Requests taken in by one turn.
-const REQUESTS: usize = 32;
+const REQUESTS: usize = 16;
 
 /// `history/<version>.json`
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -149,8 +149,17 @@ impl Engine {
 
     /// Keeps the events of this version before another takes its place. What is there already is the same.
     async fn archive(&self, instance: &Instance) -> Result<(), store::Error> {
-        let path = names::history(&instance.campaign, instance.version);
-        match self.store.blobs.put(&path, history_of(instance), Precondition::Absent).await {
+        self.keep(&names::history(&instance.campaign, instance.version), history_of(instance)).await
+    }
+
+    /// Writes what everybody who writes there would write. So it may be tried again when its answer was lost.
+    pub(super) async fn keep(&self, path: &store::BlobPath, bytes: Vec<u8>) -> Result<(), store::Error> {
+        let put = || self.store.blobs.put(path, bytes.clone(), Precondition::Absent);
+        let kept = match put().await {
+            Err(store::Error::Ambiguous { .. }) => put().await,
+            kept => kept,
+        };
+        match kept {
             Ok(_) | Err(store::Error::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -221,11 +230,12 @@ impl Engine {
     }
 
     /// Whoever sends a request writes it first and the mark in `active/` after it. So a request that is not seen here
-    /// has its mark yet to come.
+    /// has its mark yet to come, or was taken in by another turn: then the instance, read after it, runs again.
     pub(super) async fn retire(&self, campaign: &CampaignId) -> Result<(), store::Error> {
         self.store.blobs.delete(&names::active(campaign)).await?;
         let waiting = self.store.blobs.list(Some(&names::inbox(campaign))).await?;
-        if waiting.is_empty() { Ok(()) } else { self.mark_active(campaign).await }
+        let runs = self.load(campaign).await?.is_some_and(|held| !held.instance.status.is_final());
+        if waiting.is_empty() && !runs { Ok(()) } else { self.mark_active(campaign).await }
     }
 
     pub(super) async fn mark_active(&self, campaign: &CampaignId) -> Result<(), store::Error> {

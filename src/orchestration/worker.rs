@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! is it still wanted? -> is its record stored? -> claim -> work -> store the record
-//!   -> append the arrival -> is the group through? wake -> send what follows without a barrier
+//!   -> send what follows without a barrier -> append the arrival -> is the group through? wake
 //! ```
 //!
 //! If the process dies anywhere, the message comes again and walks the same way; what is stored is not done again. The
@@ -59,9 +59,18 @@ impl Engine {
     /// Handles a message of an agent's queue. `Ok`: it can be deleted. On an error it must come again.
     pub async fn work(&self, body: &[u8], deliveries: u32) -> Result<(), WorkError> {
         let Some(item) = self.read_item(body).await? else { return Ok(()) };
+        match self.bring_through(item.clone(), deliveries).await {
+            // A message's tries are for what goes wrong with its item, not for a store that is busy.
+            Err(WorkError::Store(store::Error::Throttled { retry_after, .. })) => {
+                Ok(self.send(&item, retry_after.unwrap_or(BUSY)).await?)
+            }
+            brought => brought,
+        }
+    }
+
+    async fn bring_through(&self, item: Item, deliveries: u32) -> Result<(), WorkError> {
         let Some((item, instance)) = self.wanted(item).await? else { return Ok(()) };
-        let stored = self.stored(&item).await?;
-        let record = match stored {
+        let record = match self.stored(&item).await? {
             Some(record) => record,
             None => match self.claim_and_work(&item, &instance, deliveries).await? {
                 Worked::Stored(record) => record,
@@ -241,15 +250,17 @@ impl Engine {
     }
 
     /// Tells everybody whom it concerns. Done again with every delivery, because the one before may have died on the way.
+    ///
+    /// The screen first: with the last arrival the stage closes, and then this message is not wanted any more.
     async fn announce(&self, item: &Item, instance: &Instance, record: &Record) -> Result<(), store::Error> {
+        if item.step.stage == Stage::Generate && record.is_done() {
+            self.send_to_screen(item, instance).await?;
+        }
         let arrived = arrivals::append(self.store.blobs.as_ref(), &item.run(), record).await?;
         if arrived >= item.expected {
             self.wake_if_through(instance, item.step, item.index / GROUP).await?;
         }
         self.progressed();
-        if item.step.stage == Stage::Generate && record.is_done() {
-            self.send_to_screen(item, instance).await?;
-        }
         Ok(())
     }
 

@@ -29,6 +29,8 @@ use crate::{
     simulated::{self, Shape, Simulated},
 };
 
+mod promises;
+
 /// More than any campaign here may take, whatever happens.
 const LONG: Duration = Duration::from_secs(20 * 3_600);
 
