@@ -172,3 +172,63 @@ async fn write_the_examples() {
     };
     write("decision-1.json", &serde_json::to_vec(&decision).unwrap());
 }
+
+/// A process knows what another one decided when a message tells it to look.
+#[tokio::test(start_paused = true)]
+async fn three_processes_share_a_campaign_without_the_sweeper() {
+    let world = World::new(Simulated::new(Shape { shards: 30, ..Shape::SMALL })).await;
+    let healthy = || Faults::new(world.memory.clone(), |_, _| None);
+    let processes = [healthy(), healthy(), healthy()];
+    let view = tokio::select! {
+        _ = futures::future::join_all(processes.iter().map(|process| world.process_without_sweeper(process))) => {
+            unreachable!("nobody dies")
+        }
+        view = world.at_rest() => view,
+    };
+    assert_eq!(view.status, Status::Completed);
+    assert!(world.began.elapsed() < Duration::from_secs(120), "{:?}", world.began.elapsed());
+    world.assert_sound("three processes").await;
+}
+
+/// An approval that was given is never lost, whatever dies while it is taken in.
+#[tokio::test(start_paused = true)]
+async fn a_death_at_any_call_loses_no_request() {
+    let calls = calls_of_a_small_campaign().await;
+    for fault in [Fault::DieBefore, Fault::DieAfter, Fault::LoseAnswer, Fault::Fail] {
+        for k in 1..=calls {
+            let world = World::new(gated()).await;
+            world.ask("early", approval(Simulated::digest())).await;
+            let faults = Faults::new(world.memory.clone(), move |call, _| (call == k).then_some(fault));
+            tokio::select! {
+                () = world.process(&faults) => {}
+                _ = world.at_rest() => {}
+            }
+            assert_eq!(world.finish().await.status, Status::Completed, "{fault:?} at call {k}");
+            world.assert_sound(&format!("{fault:?} at call {k}")).await;
+        }
+    }
+}
+
+/// Two workers on one item: whatever the second would say, the first is what counts.
+#[tokio::test(start_paused = true)]
+async fn the_first_record_that_is_stored_counts() {
+    use cpo::orchestration::record::{self, Outcome, Record, Schema};
+    let store = Memory::default().store();
+    let run = Run { campaign: CampaignId::new("c").unwrap(), generation: 1 };
+    let record = |said: &str| Record {
+        schema: Schema::V1,
+        step: Stage::Generate.into(),
+        index: 3,
+        attempt: 1,
+        at: Timestamp::UNIX_EPOCH,
+        usage: cpo::domain::variant::Usage::default(),
+        result: Outcome::Done { fact: None, output: serde_json::value::to_raw_value(said).unwrap() },
+    };
+    let said = |record: Record| record.output::<String>().unwrap().unwrap();
+    let lossy = Faults::new(store.clone(), |_, what| what.starts_with("put").then_some(Fault::LoseAnswer));
+    for (blobs, says) in [(&store.blobs, "first"), (&lossy.store().blobs, "second"), (&store.blobs, "third")] {
+        assert_eq!(said(record::write(blobs.as_ref(), &run, record(says)).await.unwrap()), "first");
+    }
+    let read = record::read(store.blobs.as_ref(), &run, Stage::Generate.into(), 3, 1).await.unwrap().unwrap();
+    assert_eq!(said(read), "first");
+}
