@@ -86,7 +86,7 @@ impl fmt::Debug for Providers {
 #[async_trait]
 pub trait Agents: fmt::Debug + Send + Sync {
     /// Does one item. `instance` is at least as new as the item's message.
-    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble>;
+    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Setback>;
 }
 
 /// The five agents at work on one store.
@@ -131,25 +131,25 @@ impl Workshop {
 
 #[async_trait]
 impl Agents for Workshop {
-    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble> {
+    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Setback> {
         let run = item.run();
         let records = Records { blobs: self.store.blobs.as_ref(), run: &run, instance };
         let shared = self.context(&run);
         let context = shared.get_or_try_init(|| async { Context::read(records).await.map(Arc::new) }).await?;
         let job = Job { item, records, context, workshop: self };
         match item.step.stage {
-            Stage::Ingest => ingest::perform(job).await,
-            Stage::Profile => fit::profile(job).await,
-            Stage::Fit => fit::perform(job).await,
-            Stage::Label => label::perform(job).await,
-            Stage::Design => design::perform(job).await,
+            Stage::Ingest => Ok(ingest::perform(job).await?),
+            Stage::Profile => Ok(fit::profile(job).await?),
+            Stage::Fit => Ok(fit::perform(job).await?),
+            Stage::Label => Ok(label::perform(job).await?),
+            Stage::Design => Ok(design::perform(job).await?),
             Stage::Retrieve => retrieve::perform(job).await,
             Stage::Generate => generate::perform(job).await,
             Stage::Screen => screen::perform(job).await,
-            Stage::Collect => collect::perform(job).await,
-            Stage::Release => release::perform(job).await,
-            Stage::Deliver => deliver::perform(job).await,
-            Stage::Close => close::perform(job).await,
+            Stage::Collect => Ok(collect::perform(job).await?),
+            Stage::Release => Ok(release::perform(job).await?),
+            Stage::Deliver => Ok(deliver::perform(job).await?),
+            Stage::Close => Ok(close::perform(job).await?),
         }
     }
 }
@@ -232,6 +232,19 @@ pub enum Trouble {
     /// Something that must not be: it is tried again, and then given up.
     #[error("{0}")]
     Defect(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// An item that gave nothing, and what that took all the same.
+#[derive(Debug)]
+pub struct Setback {
+    pub trouble: Trouble,
+    pub usage: Usage,
+}
+
+impl<T: Into<Trouble>> From<T> for Setback {
+    fn from(trouble: T) -> Self {
+        Self { trouble: trouble.into(), usage: Usage::default() }
+    }
 }
 
 impl From<io::Error> for Trouble {

@@ -135,7 +135,7 @@ impl Driver {
     }
 
     async fn perform(&self, step: Step, index: u32) -> Result<Output, Trouble> {
-        self.workshop.perform(&self.item(step, index), &self.instance).await
+        self.workshop.perform(&self.item(step, index), &self.instance).await.map_err(|setback| setback.trouble)
     }
 
     /// As far as it goes without a person.
