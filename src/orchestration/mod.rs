@@ -11,7 +11,7 @@ pub mod item;
 pub mod layout;
 pub mod ledger;
 pub mod names;
-mod plan;
+pub mod plan;
 pub mod progress;
 pub mod record;
 pub mod results;

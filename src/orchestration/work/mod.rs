@@ -21,26 +21,19 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    future::Future,
-    io,
-    num::NonZeroUsize,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, io, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::sync::OnceCell;
 
 pub use self::{close::Closed, collect::Collected, records::Records};
-use self::{context::Context, folder::Folder};
+use self::{
+    context::{Context, Contexts},
+    folder::Folder,
+};
 use super::{
     instance::{Fact, Instance},
     item::Item,
-    names::Run,
     stage::Stage,
 };
 use crate::{
@@ -56,9 +49,6 @@ use crate::{
 
 /// Calls of one provider under way at once, as long as it bears them.
 const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
-
-/// Runs that a process remembers the shared parts of.
-const RUNS: usize = 4;
 
 /// Who answers the agents' questions.
 #[derive(Clone)]
@@ -88,8 +78,7 @@ pub struct Workshop {
     scratch: PathBuf,
     providers: Providers,
     limits: Limits,
-    /// The newest in use first.
-    contexts: Mutex<VecDeque<(Run, Arc<OnceCell<Arc<Context>>>)>>,
+    contexts: Contexts,
 }
 
 /// One per provider: each bears what it bears, whoever asks.
@@ -104,15 +93,14 @@ impl Workshop {
     pub fn new(store: Store, scratch: PathBuf, providers: Providers) -> Self {
         let [retriever, writer, screen] = [CALLS; 3].map(Limiter::new);
         let limits = Limits { retriever, writer, screen };
-        Self { store, scratch, providers, limits, contexts: Mutex::default() }
+        Self { store, scratch, providers, limits, contexts: Contexts::default() }
     }
 
     /// Does one item. `instance` is at least as new as the item's message.
     pub async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble> {
         let run = item.run();
         let records = Records { blobs: self.store.blobs.as_ref(), run: &run, instance };
-        let shared = self.context(&run);
-        let context = shared.get_or_try_init(|| async { Context::read(records).await.map(Arc::new) }).await?;
+        let context = &self.contexts.of(records).await?;
         let job = Job { item, records, context, workshop: self };
         match item.step.stage {
             Stage::Ingest => ingest::perform(job).await,
@@ -128,15 +116,6 @@ impl Workshop {
             Stage::Deliver => deliver::perform(job).await,
             Stage::Close => close::perform(job).await,
         }
-    }
-
-    fn context(&self, run: &Run) -> Arc<OnceCell<Arc<Context>>> {
-        let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = contexts.iter().position(|(known, _)| known == run).and_then(|known| contexts.remove(known));
-        let (run, context) = known.unwrap_or_else(|| (run.clone(), Arc::default()));
-        contexts.push_front((run, Arc::clone(&context)));
-        contexts.truncate(RUNS);
-        context
     }
 }
 
