@@ -262,6 +262,7 @@ fn customers(campaign: &Campaign) -> (Ingested, Shard) {
         channels: &campaign.campaign.channels,
         suppression: &Suppression::default(),
         scratch: folder.path(),
+        shard_rows: cpo::ingest::SHARD_ROWS,
     }
     .run(Outputs {
         quarantine: &mut Vec::new(),
