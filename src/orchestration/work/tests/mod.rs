@@ -1,5 +1,6 @@
 //! The starter campaign, item by item: a driver plays the state machine in place of queues and workers.
 
+mod costs;
 mod driver;
 mod failures;
 mod people;
