@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stage::Stage;
+use super::{stage::Stage, summary::Timing};
 
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -21,13 +21,6 @@ pub enum Event {
         outcome: String,
         took: Duration,
     },
-}
-
-/// How long a stage took.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct Timing {
-    pub stage: Stage,
-    pub seconds: f64,
 }
 
 /// Times the stages and passes events on to the watcher.

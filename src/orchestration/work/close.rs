@@ -147,8 +147,7 @@ impl Answers {
         while let Some(record) = records.try_next().await? {
             let provider = match (&record.result, stage) {
                 (Outcome::Done { output, .. }, Stage::Generate) => {
-                    let Drafted { writer, .. } =
-                        serde_json::from_str(output.get()).map_err(|error| Trouble::Defect(error.into()))?;
+                    let Drafted { writer, .. } = serde_json::from_str(output.get())?;
                     writer
                 }
                 _ => present.to_owned(),

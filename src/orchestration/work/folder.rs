@@ -108,7 +108,7 @@ impl Folder<'_> {
 }
 
 pub fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Trouble> {
-    serde_json::to_vec_pretty(value).map_err(|error| Trouble::Defect(error.into()))
+    Ok(serde_json::to_vec_pretty(value)?)
 }
 
 /// An answer can be lost after the write was done.

@@ -178,8 +178,7 @@ pub struct Output {
 
 impl Output {
     pub fn new(fact: Option<Fact>, usage: Usage, value: &impl Serialize) -> Result<Self, Trouble> {
-        let value = serde_json::value::to_raw_value(value).map_err(|error| Trouble::Defect(error.into()))?;
-        Ok(Self { fact, usage, value })
+        Ok(Self { fact, usage, value: serde_json::value::to_raw_value(value)? })
     }
 }
 
@@ -199,9 +198,16 @@ pub enum Trouble {
     Defect(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Of the scratch folder.
 impl From<io::Error> for Trouble {
-    /// Of the scratch folder.
     fn from(error: io::Error) -> Self {
+        Self::Defect(error.into())
+    }
+}
+
+/// Of what was stored by this program.
+impl From<serde_json::Error> for Trouble {
+    fn from(error: serde_json::Error) -> Self {
         Self::Defect(error.into())
     }
 }

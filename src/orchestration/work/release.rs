@@ -40,7 +40,7 @@ async fn decision(job: Job<'_>, variants: &[Variant]) -> Result<Decision, Troubl
     let approval = job.records.instance.approvals.iter().rev().find(|approval| approval.digest == digest);
     let approval = approval.ok_or_else(|| Trouble::Defect("variants wait for a review, and nobody decided".into()))?;
     let blob = job.records.blobs.get(&names::input(&job.records.run.campaign, approval.decision)).await?;
-    let decision: Decision = serde_json::from_slice(&blob.bytes).map_err(|error| Trouble::Defect(error.into()))?;
+    let decision: Decision = serde_json::from_slice(&blob.bytes)?;
     if decision.digest != digest {
         return Err(Trouble::Defect("the decision is on other variants than its approval says".into()));
     }

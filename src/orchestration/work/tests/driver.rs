@@ -255,16 +255,24 @@ pub fn deliveries(files: &BTreeMap<BlobPath, Vec<u8>>) -> BTreeMap<String, Strin
     rows
 }
 
-/// Verifies the audit of the run's files as somebody does who has downloaded them.
-pub fn verified(files: &BTreeMap<BlobPath, Vec<u8>>) -> Digest {
+/// The run's folder as somebody has it who downloads it.
+pub fn downloaded(files: &BTreeMap<BlobPath, Vec<u8>>) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let copy = Files::new(folder.path());
     files.iter().for_each(|(path, bytes)| copy.put(path, bytes).unwrap());
+    folder
+}
+
+/// That the files are what their audit says.
+pub fn verified(files: &BTreeMap<BlobPath, Vec<u8>>) -> Digest {
+    let folder = downloaded(files);
+    let copy = Files::new(folder.path());
     let known = |path: &str| path.starts_with("audit/") || path.starts_with("report.");
     let root = audit::verify(&copy, &copy.list(None).unwrap(), known);
     root.unwrap_or_else(|mismatches| panic!("{mismatches:?}")).root
 }
 
+/// Nobody and no time is counted twice or not at all.
 pub fn add_up(summary: &Summary) {
     let customers = summary.customers;
     let ended = customers.quarantined
@@ -275,4 +283,6 @@ pub fn add_up(summary: &Summary) {
         + customers.assigned
         + customers.undelivered;
     assert_eq!(ended, customers.read);
+    let timed: f64 = summary.stages.iter().map(|timing| timing.seconds).sum();
+    assert!(timed > 0.0 && timed <= summary.seconds, "{timed} of {}", summary.seconds);
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::driver::{Driver, Manner, add_up, deliveries, plan, starter, verified};
+use super::driver::{Driver, Manner, add_up, deliveries, downloaded, plan, starter, verified};
 use crate::{
     agents::{
         ProviderError,
+        experimentation::deliveries::Table,
         generation::{Brief, Writer, composer::Composer},
         provider::{ErrorKind, Meter},
     },
@@ -19,6 +20,7 @@ use crate::{
         verdict::Decision,
     },
     orchestration::{
+        deliveries as finished,
         finished::Variants,
         instance::{Request, Status},
         layout,
@@ -50,6 +52,16 @@ async fn what_was_given_up_stands_in_the_report_and_nobody_disappears() {
     assert_eq!(driver.instance.status, Status::Completed);
     let files = driver.files().await;
     verified(&files);
+    let mut delivered = Vec::new();
+    let visit = |shard: ShardId, _: &Table| {
+        delivered.push(shard.0);
+        Ok(())
+    };
+    finished::for_each(downloaded(&files).path(), visit).unwrap();
+    assert!(
+        !delivered.contains(&2)
+            && delivered.len() as u32 == driver.instance.stage(Stage::Deliver.into()).unwrap().planned - 1
+    );
     let summary = driver.summary().await;
     add_up(&summary);
     assert_eq!(summary.customers.undelivered, 5);
