@@ -25,7 +25,7 @@ use std::{
 
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use cpo::orchestration::{
-    campaign::{self, Inputs},
+    campaign::{self, Ended, Inputs},
     stage::Stage,
     summary::Timing,
 };
@@ -190,10 +190,13 @@ fn measure(folder: &Path) -> Result<Measured, Box<dyn Error>> {
         out: folder.join("out"),
         replace: true,
         simulate: false,
+        storage: None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let since = Instant::now();
-    let summary = runtime.block_on(campaign::run(inputs, &|_| {}))?;
+    let Ended::Complete(summary) = runtime.block_on(campaign::run(inputs, &|_| {}))? else {
+        return Err("the campaign is not complete".into());
+    };
     Ok(Measured { seconds: since.elapsed().as_secs_f64(), peak_bytes: peak_memory(), stages: summary.stages })
 }
 

@@ -39,6 +39,7 @@ pub fn run(args: Args) -> Result<(), Error> {
         // The samples may have changed since the last demo.
         replace: true,
         simulate: true,
+        storage: None,
         format: args.format,
     })
 }

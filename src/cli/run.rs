@@ -8,8 +8,10 @@ use crate::{
     Error,
     agents::experimentation::words::count,
     cli::{self, Format, watch::Watch},
+    domain::id::CampaignId,
     orchestration::{
-        campaign::{self, Inputs},
+        campaign::{self, Ended, Inputs},
+        instance::{Gate, Status},
         summary::Summary,
     },
 };
@@ -38,6 +40,10 @@ pub struct Args {
     /// Invent outcomes and analyse them: for demos. Every number they touch is marked as simulated.
     #[arg(long)]
     pub simulate: bool,
+    /// Run it in this Azure Storage account, together with every `cpo dev --worker` there: a connection string, a
+    /// blob endpoint's URL, or UseDevelopmentStorage=true. By default it runs in the output folder.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub storage: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -51,15 +57,58 @@ pub fn run(args: Args) -> Result<(), Error> {
         out: args.out,
         replace: args.replace,
         simulate: args.simulate,
+        storage: args.storage,
     };
-    let summary = cli::block_on(campaign::run(inputs, &|event| watch.on(event)))?;
+    let out = inputs.out.clone();
+    let ended = cli::block_on(campaign::run(inputs, &|event| watch.on(event)))?;
+    let (text, json) = match &ended {
+        Ended::Complete(summary) => (render(summary), serde_json::to_value(summary)),
+        Ended::Waiting { campaign, gate } => {
+            (waiting(campaign, gate, &out), serde_json::to_value(Waiting { campaign, waiting: gate }))
+        }
+        Ended::Stopped { campaign, status } => {
+            (stopped(campaign, status), serde_json::to_value(Stopped { campaign, status }))
+        }
+    };
     match args.format {
         Format::Json => {
-            let json = serde_json::to_string(&summary)
-                .map_err(|error| Error::failed("the summary cannot be written as JSON", error))?;
+            let json = json.map_err(|error| Error::failed("the summary cannot be written as JSON", error))?;
             cli::print(&format!("{json}\n"))
         }
-        Format::Text => cli::print(&render(&summary)),
+        Format::Text => cli::print(&text),
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Waiting<'a> {
+    campaign: &'a CampaignId,
+    waiting: &'a Gate,
+}
+
+#[derive(serde::Serialize)]
+struct Stopped<'a> {
+    campaign: &'a CampaignId,
+    status: &'a Status,
+}
+
+fn waiting(campaign: &CampaignId, gate: &Gate, out: &std::path::Path) -> String {
+    let out = out.display();
+    format!(
+        "\nCampaign {campaign} waits for a person: {} variants need a review (until {:.0}).\n\
+         Look at them:   cpo instance review {campaign} --out {out}\n\
+         Approve them:   cpo instance approve {campaign} --out {out} --all --by NAME\n\
+         Then run the same command again: it goes on from here.\n",
+        gate.needs_review, gate.expires
+    )
+}
+
+fn stopped(campaign: &CampaignId, status: &Status) -> String {
+    match status {
+        Status::Suspended { reason } => {
+            format!("\nCampaign {campaign} is suspended ({reason}). The same command goes on with it.\n")
+        }
+        Status::Terminated { reason } => format!("\nCampaign {campaign} was terminated ({reason}).\n"),
+        status => format!("\nCampaign {campaign}: {status:?}\n"),
     }
 }
 

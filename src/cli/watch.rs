@@ -1,61 +1,76 @@
 //! Progress for whoever watches: a bar per stage on a terminal, a line per finished stage elsewhere.
 
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal as _, Write as _},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::orchestration::{progress::Event, stage::Stage};
+use crate::orchestration::{
+    progress::Event,
+    stage::{Stage, Step},
+};
 
 #[derive(Debug)]
 pub struct Watch {
     /// `None`: standard error is not a terminal.
-    bar: Option<Mutex<ProgressBar>>,
+    bars: Option<(MultiProgress, Mutex<BTreeMap<Step, ProgressBar>>)>,
 }
 
 impl Watch {
     pub fn new() -> Self {
-        Self { bar: std::io::stderr().is_terminal().then(|| Mutex::new(ProgressBar::hidden())) }
+        Self { bars: std::io::stderr().is_terminal().then(|| (MultiProgress::new(), Mutex::default())) }
     }
 
     pub fn on(&self, event: Event) {
-        match (&self.bar, event) {
-            (Some(bar), event) => {
-                let mut bar = bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                match event {
-                    Event::Started { stage, total } => *bar = start_bar(stage, total),
-                    Event::Advanced { done, .. } => bar.set_position(done),
-                    Event::Finished { stage, outcome, took } => {
-                        bar.finish_and_clear();
-                        print_line(stage, &outcome, took);
-                    }
+        let Some((all, bars)) = &self.bars else {
+            if let Event::Finished { step, outcome, took } = event
+                && is_worth_a_line(step)
+            {
+                // Progress that cannot be shown is no reason to stop a campaign.
+                let _ = writeln!(std::io::stderr(), "{}", line(step, &outcome, took));
+            }
+            return;
+        };
+        let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Started { step, total } => {
+                if is_worth_a_line(step) {
+                    bars.insert(step, all.add(bar(step, total)));
                 }
             }
-            (None, Event::Finished { stage, outcome, took }) => print_line(stage, &outcome, took),
-            (None, _) => {}
+            Event::Advanced { step, done } => {
+                if let Some(bar) = bars.get(&step) {
+                    bar.set_position(done);
+                }
+            }
+            Event::Finished { step, outcome, took } => {
+                if let Some(bar) = bars.remove(&step) {
+                    bar.finish_and_clear();
+                    let _ = all.println(line(step, &outcome, took));
+                }
+            }
         }
     }
 }
 
-fn start_bar(stage: Stage, total: u64) -> ProgressBar {
-    let counts = if stage == Stage::Ingest { "{bytes}/{total_bytes}" } else { "{pos}/{len} {msg}" };
-    let style = ProgressStyle::with_template(&format!("{{prefix:10}} [{{bar:20}}] {counts} {{eta}}"))
-        .map(|style| style.progress_chars("=> "));
-    let bar = ProgressBar::new(total).with_prefix(stage.as_str()).with_message(stage.unit());
-    match style {
-        Ok(style) => bar.with_style(style),
+/// Steps between the stages take no time that anybody would notice.
+fn is_worth_a_line(step: Step) -> bool {
+    !matches!(step.stage, Stage::Fit | Stage::Design | Stage::Collect | Stage::Release)
+}
+
+fn bar(step: Step, total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total).with_prefix(step.to_string()).with_message(step.stage.unit());
+    match ProgressStyle::with_template("{prefix:10} [{bar:20}] {pos}/{len} {msg} {eta}") {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
         Err(_) => bar,
     }
 }
 
-fn print_line(stage: Stage, outcome: &str, took: std::time::Duration) {
-    // Progress that cannot be shown is no reason to stop a campaign.
-    let _ = writeln!(
-        std::io::stderr(),
-        "{stage:10} {outcome} ({took:.2} s)",
-        stage = stage.as_str(),
-        took = took.as_secs_f64()
-    );
+fn line(step: Step, outcome: &str, took: Option<Duration>) -> String {
+    let took = took.map_or_else(|| "done before".to_owned(), |took| format!("{:.2} s", took.as_secs_f64()));
+    format!("{:10} {outcome} ({took})", step.to_string())
 }

@@ -1,53 +1,37 @@
-//! A campaign from a customer file to a report, in one process.
-//!
-//! Stages follow one another; within a stage shards or cells are worked on side by side. A run that fails or dies
-//! leaves what an earlier run made (see [`workspace`](super::workspace)).
+//! `cpo run`: starts a campaign, or goes on with one, and works on it until it is at rest.
 
 use std::{
     fs::File,
-    io::{self, BufReader, BufWriter},
+    io::BufReader,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use serde::Serialize;
-
 use super::{
-    cells::{self, Desk},
-    close::{self, Finished},
-    finished::{self, Frozen, Variants},
-    layout,
-    ledger::{Entry, Ledger},
+    client::ClientError,
+    engine::{Clock, Engine},
+    finished::{self, Frozen},
+    follow,
+    host::Host,
+    instance::{EventId, Failure, Gate, Instance, Request, Status},
+    layout, names,
+    names::Run,
     plan::Plan,
-    progress::{Event, Progress},
-    results, shards,
-    stage::Stage,
-    summary::{self, CustomerCounts, Summary, VariantCounts},
-    work,
-    workspace::Workspace,
+    progress::Event,
+    record::{self, Outcome, Record},
+    results,
+    stage::{Stage, Step},
+    start::{Source, Start},
+    summary::{self, Summary},
+    work::{Admitted, Providers, Workshop},
+    workspace::{self, Workspace},
 };
 use crate::{
     Error,
-    agents::{
-        experimentation::{deliver::Delivering, deliveries::Tally as DeliveryTally, design::Design, words},
-        generation::{Writer as _, composer::Composer, phrases},
-        retrieval::{Retrieved, full_text::FullText},
-        safety::Lexicon,
-        segmentation::{Model, Next, Profile, Tally as SegmentTally, labels},
-    },
-    audit::{self, Recorder, Written},
-    domain::{
-        attribute::CONSENT,
-        digest::Digest,
-        money::Usd,
-        problem::Problem,
-        segment::{Segment, SegmentProfile},
-        variant::{Usage, Variant},
-    },
-    ingest::{Ingest, Ingested, Outputs, SHARD_ROWS},
-    report::FileEntry,
-    store::{Files, table},
+    agents::experimentation::design::Design,
+    domain::{digest::Digest, id::CampaignId, problem::Problem},
+    store::{self, Azure, BlobPath, Embedded, Precondition, Store},
 };
 
 /// What a run is asked to do.
@@ -62,445 +46,380 @@ pub struct Inputs {
     /// Whether a run of the same id but other inputs may be replaced.
     pub replace: bool,
     pub simulate: bool,
+    /// The storage account in which the campaign runs; `None`: it runs in `out`.
+    pub storage: Option<String>,
 }
 
-/// Runs a campaign to its end and puts its results in the place of an earlier run's.
-pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Summary, Error> {
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ended {
+    Complete(Box<Summary>),
+    /// A person must look at variants before it can go on.
+    Waiting {
+        campaign: CampaignId,
+        gate: Gate,
+    },
+    /// Somebody suspended or terminated it.
+    Stopped {
+        campaign: CampaignId,
+        status: Status,
+    },
+}
+
+/// How long after the death of a process others take over its messages.
+pub const VISIBILITY: Duration = Duration::from_secs(30);
+pub const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
+    run_with(inputs, Providers::default(), watcher).await
+}
+
+/// As [`run`], with other providers.
+pub async fn run_with(inputs: Inputs, providers: Providers, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
     let since = Instant::now();
     let plan = Plan::read(&inputs.campaign_file, inputs.content.as_deref(), |campaign| {
         // What replaces the earlier run is judged for its own day: an offer may have ended since.
         if inputs.replace {
             return None;
         }
-        let folder = inputs.out.join(layout::CAMPAIGNS).join(campaign.campaign.id.as_str());
-        finished::frozen(&folder).ok()?.campaign.campaign.date
+        let id = &campaign.campaign.id;
+        let folders = [workspace::working(&inputs.out, id), workspace::target(&inputs.out, id)];
+        folders.iter().find_map(|folder| finished::frozen(folder).ok()?.campaign.campaign.date)
     })?;
     let workspace = Workspace::claim(&inputs.out, &plan.campaign.campaign.id)?;
-    let earlier = finished::frozen(workspace.target()).ok();
-    if !inputs.replace {
-        same_inputs(&plan, None, earlier.as_ref(), workspace.target())?;
-    }
-    let progress = Progress::new(watcher);
-    let mut run = Run {
-        plan: &plan,
-        store: workspace.staging(),
-        progress: &progress,
-        recorder: Recorder::new(plan.campaign.campaign.id.clone()),
-        files: Vec::new(),
+    let (start, library) = plan.start(&inputs.customers)?;
+    let here = Here { workspace: &workspace, start, library, providers, watcher };
+    let ended = match &inputs.storage {
+        None => here.run(inputs.replace).await?,
+        Some(location) => here.run_in(location, inputs.replace).await?,
     };
-    let ingested = run.ingest(&inputs.customers)?;
-    if !inputs.replace {
-        same_inputs(&plan, Some(ingested.digest), earlier.as_ref(), workspace.target())?;
-    }
-    let frozen = run.freeze(&ingested).await?;
-    let model = Arc::new(run.fit(ingested.shards).await?);
-    let tally = run.label(ingested.shards, &model).await?;
-    // A segment without customers needs no messages.
-    let (segments, profiles): (Vec<Segment>, Vec<SegmentProfile>) = model
-        .segments()
-        .iter()
-        .cloned()
-        .zip(tally.profiles(&model))
-        .filter(|(_, profile)| profile.customers > 0)
-        .unzip();
-    let design = run.design(&profiles).await?;
-    let retrieved = run.retrieve(&segments).await?;
-    let variants = run.write_and_judge(&segments, &retrieved).await?;
-    let deliveries = run.deliver(ingested.shards, &model, &variants).await?;
-    let ledger = run.settle(&variants, ingested.contactable).await?;
-    let closing = progress.start(Stage::Close, 0);
-    let (root, documents) = audit::documents(&run.recorder);
-    for (path, bytes) in documents {
-        run.store.put(&path, &bytes).map_err(|error| Error::failed("the audit cannot be written", error))?;
-    }
-    let mut report = Finished {
-        frozen: &frozen,
-        library: &plan.content,
-        date: plan.date,
-        customer_file: &inputs.customers,
-        ingested: &ingested,
-        model: &model,
-        segments: &segments,
-        profiles: &profiles,
-        overlaps: tally.overlaps(&model),
-        retrieved: &retrieved,
-        variants: &variants,
-        design: &design,
-        deliveries: &deliveries,
-        undelivered: 0,
-        failures: Vec::new(),
-        ledger: &ledger,
-        timings: progress.timings(),
-        files: run.files,
-    }
-    .report();
+    let Ended::Complete(mut summary) = ended else { return Ok(ended) };
     if inputs.simulate {
-        let simulated = results::simulate(run.store.root(), &design)?;
-        results::write(run.store.root(), &simulated)?;
-        report.results = Some(simulated);
+        let folder = workspace.target();
+        let design: Design = finished::read(folder, layout::DESIGN)?;
+        let results = results::simulate(folder, &design)?;
+        summary.simulated_decision = Some(results.decision.in_words());
+        results::add(folder, results)?;
     }
-    close::write_report(&report, &run.store)?;
-    let target = workspace.commit().map_err(|error| Error::failed("the results cannot take their place", error))?;
-    closing.finish(format!("audit root {}", root.root.short()));
+    summary.report = workspace.target().join(layout::REPORT_HTML);
+    summary.seconds = since.elapsed().as_secs_f64();
+    Ok(Ended::Complete(summary))
+}
 
-    let mut warnings = Vec::new();
-    if plan.attributes.get(CONSENT).is_none() {
-        warnings.push(close::legal_basis(&plan.campaign));
+/// A campaign on this machine.
+struct Here<'a> {
+    workspace: &'a Workspace,
+    start: Start,
+    library: Vec<u8>,
+    providers: Providers,
+    watcher: &'a (dyn Fn(Event) + Sync),
+}
+
+impl Here<'_> {
+    fn campaign(&self) -> &CampaignId {
+        &self.start.campaign.campaign.id
     }
-    warnings.extend(plan.content.strangers(plan.date, model.segments()));
-    let counts = CustomerCounts::of(&ingested, &deliveries, 0);
-    warnings.extend(summary::held(counts.held, &variants));
-    warnings.extend(design.warnings.iter().cloned());
-    Ok(Summary {
-        campaign: plan.campaign.campaign.id.to_string(),
-        customers: counts,
-        segments: profiles.iter().map(|profile| (profile.name.to_string(), profile.customers)).collect(),
-        variants: VariantCounts::of(&variants),
-        arms: summary::reached_per_arm(&design, &deliveries),
-        cost_usd: ledger.total_usd.dollars(),
-        seconds: since.elapsed().as_secs_f64(),
-        report: target.join(layout::REPORT_HTML),
-        stages: progress.timings(),
-        warnings,
-        simulated_decision: report.results.as_ref().map(|results| results.decision.in_words()),
+
+    /// With its state and files in the output folder.
+    async fn run(self, replace: bool) -> Result<Ended, Error> {
+        if replace {
+            self.workspace.discard()?;
+        } else if !self.goes_on().await?
+            && let Some(summary) = self.complete_already().await?
+        {
+            return Ok(Ended::Complete(summary.into()));
+        }
+        let ended = {
+            let embedded = open(self.workspace.working(), self.campaign())?;
+            embedded.take_over().map_err(of_store)?;
+            let engine = Arc::new(self.engine(embedded.store()));
+            self.start_or_wake(&engine).await?;
+            self.work(engine).await
+        };
+        match &ended {
+            Ok(Ended::Complete(_)) => self.workspace.commit()?,
+            // What can never be completed as it is leaves nothing behind.
+            Err(Error::Input(_)) => self.workspace.discard()?,
+            _ => {}
+        }
+        ended
+    }
+
+    /// Whether there is an unfinished run of these inputs. One of other inputs is refused; unless it has not even read
+    /// its customers: then it is removed.
+    async fn goes_on(&self) -> Result<bool, Error> {
+        let folder = self.workspace.working();
+        if !folder.exists() {
+            return Ok(false);
+        }
+        let unfinished = {
+            let store = open(folder, self.campaign())?.store();
+            match self.engine(store.clone()).load(self.campaign()).await.map_err(of_store)? {
+                Some(held) if !matches!(held.instance.status, Status::Terminated { .. }) => {
+                    let ingested = ingested(&store, &held.instance).await?;
+                    ingested.map(|customers| (held.instance, customers))
+                }
+                _ => None,
+            }
+        };
+        let Some((_, customers)) = unfinished else {
+            self.workspace.discard()?;
+            return Ok(false);
+        };
+        // `campaign.json` is written when the customers are read.
+        let frozen = finished::frozen(folder)?;
+        debug_assert_eq!(frozen.customers, customers);
+        self.same_inputs(&frozen, folder, "left unfinished")?;
+        Ok(true)
+    }
+
+    /// What a complete run of the same inputs gave, where there is one and nobody has asked anything of it since.
+    async fn complete_already(&self) -> Result<Option<Summary>, Error> {
+        let folder = self.workspace.target();
+        let Ok(frozen) = finished::frozen(folder) else { return Ok(None) };
+        self.same_inputs(&frozen, folder, "run before")?;
+        if !Embedded::is_in(folder) {
+            return Ok(None);
+        }
+        let summary = {
+            let store = open(folder, self.campaign())?.store();
+            let asked = store.blobs.list(Some(&names::inbox(self.campaign()))).await.map_err(of_store)?;
+            match self.engine(store.clone()).load(self.campaign()).await.map_err(of_store)? {
+                Some(held) if asked.is_empty() => Some(summary::of(&store, &held.instance).await?),
+                Some(_) => None,
+                None => return Ok(None),
+            }
+        };
+        if summary.is_none() {
+            self.workspace.reopen()?;
+        }
+        Ok(summary)
+    }
+
+    /// An id stands for one set of inputs: what has been run under it is not replaced by something else unasked.
+    fn same_inputs(&self, earlier: &Frozen, folder: &Path, when: &str) -> Result<(), Error> {
+        let now = &self.start;
+        let digest = Digest::of_json(&now.campaign).map_err(|error| Error::failed("the campaign", error))?;
+        let suppression = now.suppression.as_ref().map(|suppression| suppression.sha256);
+        let changed = if digest != earlier.digest {
+            "campaign file"
+        } else if now.content != earlier.content {
+            "content"
+        } else if suppression != earlier.suppression {
+            "suppression list"
+        } else if digest_of(&now.customers)? != Some(earlier.customers) {
+            "customer file"
+        } else {
+            return Ok(());
+        };
+        Err(Problem::new(
+            format!("this campaign id was {when} with another {changed}"),
+            "give the campaign a new id, or replace the earlier run with --replace",
+        )
+        .in_file(folder)
+        .at_field("campaign.id")
+        .into())
+    }
+
+    /// In a storage account, together with whoever else works there. The files are brought here in the end.
+    async fn run_in(mut self, location: &str, replace: bool) -> Result<Ended, Error> {
+        let store = Azure::open(location).map_err(of_store)?.store();
+        self.upload(&store).await?;
+        let engine = Arc::new(self.engine(store.clone()));
+        let campaign = self.campaign().clone();
+        if replace && engine.load(&campaign).await.map_err(of_store)?.is_some() {
+            let asked = engine.restart(&self.start, self.library.clone(), EventId::random()).await;
+            asked.map_err(of_client)?;
+        } else {
+            self.start_or_wake(&engine).await?;
+        }
+        let ended = self.work(Arc::clone(&engine)).await?;
+        if let Ended::Complete(_) = ended {
+            let held = engine.held(&campaign).await.map_err(of_client)?;
+            let run = Run { campaign, generation: held.instance.generation };
+            self.workspace.discard()?;
+            fetch(&store, &run.folder(), self.workspace.working()).await?;
+            self.workspace.commit()?;
+        }
+        Ok(ended)
+    }
+
+    /// Brings the files that the campaign reads into the store, under the names of their digests.
+    async fn upload(&mut self, store: &Store) -> Result<(), Error> {
+        let suppression = self.start.suppression.as_mut().map(|suppression| &mut suppression.source);
+        for source in [&mut self.start.customers].into_iter().chain(suppression) {
+            let name = source.name().to_owned();
+            let Some(digest) = digest_of(source)? else {
+                let problem = Problem::new("it cannot be read twice", "name a regular file, not a pipe");
+                return Err(problem.in_file(name).into());
+            };
+            let last = name.extension().and_then(|extension| extension.to_str()).unwrap_or("data");
+            let path = BlobPath::new(format!("uploads/{digest}.{last}"))
+                .map_err(|error| Error::failed("a file cannot be uploaded under its extension", error))?;
+            // The store may move away what it is given.
+            let copy = self.workspace.scratch().join(format!("upload-{digest}"));
+            std::fs::copy(&name, &copy)
+                .map_err(|error| Error::failed("a file cannot be copied for its upload", error))?;
+            match store.blobs.put_file(&path, &copy, Precondition::Absent).await {
+                Ok(_) | Err(store::Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(of_store(error)),
+            }
+            *source = Source::Blob { path, etag: None, name };
+        }
+        Ok(())
+    }
+
+    fn engine(&self, store: Store) -> Engine {
+        let workshop = Workshop::new(store.clone(), self.workspace.scratch().to_owned(), self.providers.clone());
+        Engine::new(store, Arc::new(workshop), Clock::default())
+    }
+
+    async fn start_or_wake(&self, engine: &Engine) -> Result<(), Error> {
+        let instance = match engine.load(self.campaign()).await.map_err(of_store)? {
+            Some(held) => held.instance,
+            None => engine.start(&self.start, self.library.clone()).await.map_err(of_client)?,
+        };
+        let reason = "run again".to_owned();
+        let request = match instance.status {
+            Status::Failed { .. } => Request::Rewind { reason },
+            Status::Suspended { .. } => Request::Resume { reason },
+            _ => return engine.wake_all(self.campaign()).await.map_err(of_store),
+        };
+        engine.request(self.campaign(), EventId::random(), request).await.map_err(of_client)
+    }
+
+    /// Works until the campaign is at rest.
+    async fn work(&self, engine: Arc<Engine>) -> Result<Ended, Error> {
+        let host = Host::new(Arc::clone(&engine), VISIBILITY, SWEEP_EVERY, true);
+        let view = tokio::select! {
+            served = host.serve() => {
+                let error = served.err().map_or_else(|| "the queues are closed".into(), Into::into);
+                return Err(Error::Failed { what: format!("campaign `{}` stopped; when this is mended, the same command goes on with it", self.campaign()), source: error });
+            }
+            view = follow::until_rest(&engine, self.campaign(), self.watcher) => view?,
+        };
+        let instance = engine.held(self.campaign()).await.map_err(of_client)?.instance;
+        match (view.status, view.gate) {
+            (Status::Completed, _) => Ok(Ended::Complete(summary::of(&engine.store, &instance).await?.into())),
+            (Status::Failed { failure }, _) => Err(why_failed(&engine.store, &instance, failure).await?),
+            (Status::Running, Some(gate)) => Ok(Ended::Waiting { campaign: view.campaign, gate }),
+            (status, _) => Ok(Ended::Stopped { campaign: view.campaign, status }),
+        }
+    }
+}
+
+fn open(folder: &Path, campaign: &CampaignId) -> Result<Embedded, Error> {
+    let run = Run { campaign: campaign.clone(), generation: 1 };
+    Embedded::open(folder, run.folder()).map_err(of_store)
+}
+
+/// The digest of the customer file that an unfinished run has read, if it got so far.
+async fn ingested(store: &Store, instance: &Instance) -> Result<Option<Digest>, Error> {
+    let step = Step::from(Stage::Ingest);
+    let run = Run { campaign: instance.campaign.clone(), generation: instance.generation };
+    let attempts = instance.stage(step).map_or(0, |stage| stage.attempt);
+    let record = record::read(store.blobs.as_ref(), &run, step, 0, attempts).await.map_err(of_store)?;
+    let admitted: Option<Admitted> = match record.as_ref().map(Record::output).transpose() {
+        Ok(output) => output.and_then(Result::ok),
+        Err(error) => return Err(Error::failed("the unfinished run cannot be read", error)),
+    };
+    Ok(admitted.map(|admitted| admitted.ingested.digest))
+}
+
+/// `None`: it can be read only once.
+fn digest_of(source: &Source) -> Result<Option<Digest>, Error> {
+    let name = source.name();
+    let digest = || {
+        let file = File::open(name)?;
+        if !file.metadata()?.is_file() {
+            return Ok(None);
+        }
+        Digest::of_reader(&mut BufReader::with_capacity(1 << 20, file)).map(Some)
+    };
+    digest().map_err(|error| {
+        Problem::new(format!("the file cannot be read: {error}"), "name a readable file").in_file(name).into()
     })
 }
 
-/// A run under way.
-struct Run<'a> {
-    plan: &'a Plan,
-    store: Files,
-    progress: &'a Progress<'a>,
-    recorder: Recorder,
-    /// What the report lists.
-    files: Vec<FileEntry>,
+/// Brings a run's files out of the store into a folder.
+async fn fetch(store: &Store, run: &BlobPath, folder: &Path) -> Result<(), Error> {
+    let failed = |error: std::io::Error| Error::failed("the results cannot be brought here", error);
+    for path in store.blobs.list(Some(run)).await.map_err(of_store)? {
+        let Some(name) = path.as_str().strip_prefix(run.as_str()) else { continue };
+        let file = folder.join(name.trim_start_matches('/'));
+        std::fs::create_dir_all(file.parent().unwrap_or(folder)).map_err(failed)?;
+        store.blobs.get_file(&path, &file).await.map_err(of_store)?;
+    }
+    Ok(())
 }
 
-impl Run<'_> {
-    fn ingest(&mut self, customers: &Path) -> Result<Ingested, Error> {
-        let size = std::fs::metadata(customers).map_or(0, |metadata| metadata.len());
-        let running = self.progress.start(Stage::Ingest, size);
-        let mut quarantine = self.create(layout::QUARANTINE)?;
-        let mut suppressed = self.create(layout::SUPPRESSED)?;
-        let mut written = Vec::new();
-        let (store, mut read) = (self.store.clone(), 0);
-        let ingest = Ingest {
-            file: customers,
-            customers: &self.plan.campaign.customers,
-            attributes: &self.plan.attributes,
-            channels: &self.plan.campaign.campaign.channels,
-            suppression: &self.plan.suppression,
-            scratch: self.store.root(),
-            shard_rows: SHARD_ROWS,
-        };
-        let runtime = tokio::runtime::Handle::current();
-        // Ingest has threads of its own and blocks this one until it is done.
-        let ingested = tokio::task::block_in_place(|| {
-            ingest.run(Outputs {
-                quarantine: &mut quarantine,
-                suppressed: &mut suppressed,
-                shards: &mut |shard| {
-                    let (bytes, sha256) = shards::encoded(&shard.rows)
-                        .map_err(|error| Error::failed("a shard cannot be encoded", error))?;
-                    let path = layout::table(layout::SHARDS, shard.id);
-                    written.push(runtime.block_on(shards::put(&store, path, bytes, sha256))?);
-                    Ok(())
-                },
-                progress: &mut |done, _| {
-                    running.advance(done - read);
-                    read = done;
-                },
-            })
-        })?;
-        let flushed = io::Write::flush(&mut quarantine).and_then(|()| io::Write::flush(&mut suppressed));
-        flushed.map_err(|error| Error::failed("the lists of bad and suppressed rows cannot be written", error))?;
-        if ingested.contactable == 0 {
-            return Err(nobody_left(&ingested, customers).into());
+/// What to tell of a campaign that failed: what its owner can mend, else why its items did.
+async fn why_failed(store: &Store, instance: &Instance, failure: Failure) -> Result<Error, Error> {
+    let campaign = &instance.campaign;
+    let (step, planned) = match failure {
+        Failure::OverBudget { reserve, cap } => {
+            let problem = Problem::new(
+                format!("the campaign could cost {reserve}, and may cost {cap}"),
+                "raise the budget, or ask for fewer candidates, arms, channels or locales",
+            );
+            return Ok(problem.at_field("budget.max_usd").into());
         }
-        self.record_file("ingest", layout::QUARANTINE, "rows that could not be used, with line, column and reason")?;
-        self.record_file("ingest", layout::SUPPRESSED, "customers who may not be contacted, with the reason")?;
-        self.record_tables("ingest", layout::SHARDS, "customers who may be contacted", written);
-        running.finish(format!(
-            "{} rows: {} may be contacted, {} suppressed, {} quarantined, {} duplicates",
-            words::count(ingested.read),
-            words::count(ingested.contactable),
-            words::count(ingested.suppressed),
-            words::count(ingested.quarantined),
-            words::count(ingested.duplicates)
-        ));
-        Ok(ingested)
-    }
-
-    /// `campaign.json` and `ingest/quality.json`: from here on the run's inputs are fixed.
-    async fn freeze(&mut self, ingested: &Ingested) -> Result<Frozen, Error> {
-        let frozen = Frozen {
-            schema: "campaign/1".to_owned(),
-            digest: self.plan.digest()?,
-            campaign: self.plan.campaign.clone(),
-            content: self.plan.content_digest,
-            customers: ingested.digest,
-            suppression: self.plan.suppression.sha256(),
-            engine: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        self.put_json("plan", layout::CAMPAIGN, "the frozen campaign file and the digests of its inputs", &frozen)
-            .await?;
-        self.put_json("ingest", layout::QUALITY, "every column of the customer file, described", &ingested.quality)
-            .await?;
-        Ok(frozen)
-    }
-
-    /// Profiles the shards as often as the method needs.
-    async fn fit(&mut self, shard_count: u32) -> Result<Model, Error> {
-        let mut next = self.plan.segmentation.clone().start();
-        let mut passes = 0;
-        let running = self.progress.start(Stage::Profile, u64::from(shard_count));
-        let model = loop {
-            let fitter = match next {
-                Next::Pass(fitter) => Arc::new(fitter),
-                Next::Model(model) => break model,
-            };
-            passes += 1;
-            let profile = |id| {
-                let (fitter, store) = (Arc::clone(&fitter), self.store.clone());
-                async move {
-                    let bytes = shards::load(&store, layout::SHARDS, id).await?;
-                    shards::compute("a shard cannot be profiled", move || {
-                        Ok(fitter.profile(&shards::decode(id, bytes)?))
-                    })
-                    .await
-                }
-            };
-            let merged = shards::reduce(shard_count, &running, profile, Profile::merge).await?;
-            let profile = merged.unwrap_or_else(|| fitter.empty());
-            let fitter = Arc::into_inner(fitter).expect("the workers that shared the fitter have ended");
-            next = fitter.advance(profile);
-        };
-        running.finish(match passes {
-            0 => "nothing to fit: rules need no profile".to_owned(),
-            1 => "1 pass over the customers".to_owned(),
-            passes => format!("{passes} passes over the customers"),
-        });
-        self.put_json("segments", layout::MODEL, "how customers are put into segments", &model).await?;
-        Ok(model)
-    }
-
-    async fn label(&mut self, shard_count: u32, model: &Arc<Model>) -> Result<SegmentTally, Error> {
-        let running = self.progress.start(Stage::Label, u64::from(shard_count));
-        let labelled = shards::map(shard_count, &running, |id| {
-            let (model, store) = (Arc::clone(model), self.store.clone());
-            async move {
-                let bytes = shards::load(&store, layout::SHARDS, id).await?;
-                let (tally, (bytes, sha256)) = shards::compute("a shard cannot be labelled", move || {
-                    let shard = shards::decode(id, bytes)?;
-                    let labels = model.label(&shard);
-                    let mut tally = SegmentTally::default();
-                    tally.add(&model, &shard, &labels);
-                    Ok((tally, shards::encoded(&labels::to_table(&shard, &labels, model.segments())?)?))
-                })
-                .await?;
-                Ok((tally, shards::put(&store, layout::table(layout::LABELS, id), bytes, sha256).await?))
-            }
-        })
-        .await?;
-        let mut tally = SegmentTally::default();
-        let mut written = Vec::with_capacity(labelled.len());
-        for (shard, file) in labelled {
-            tally.merge(shard);
-            written.push(file);
+        Failure::TooLarge { step, items } => {
+            let problem =
+                Problem::new(format!("stage {step} has {items} items, too many for one campaign"), "split it");
+            return Ok(problem.into());
         }
-        self.record_tables("segments", layout::LABELS, "every customer's segment and why", written);
-        running.finish(format!("{} segments", model.segments().len()));
-        Ok(tally)
-    }
-
-    async fn design(&mut self, populated: &[SegmentProfile]) -> Result<Design, Error> {
-        let segments: Vec<_> = populated.iter().map(|profile| (profile.name.clone(), profile.customers)).collect();
-        let design = Design::plan(&self.plan.campaign, &segments);
-        self.put_json("experiment", layout::DESIGN, "what the test can and cannot find out", &design).await?;
-        Ok(design)
-    }
-
-    async fn retrieve(&mut self, segments: &[Segment]) -> Result<Vec<Retrieved>, Error> {
-        let queries = work::cells::queries(&self.plan.campaign, segments);
-        let running = self.progress.start(Stage::Retrieve, queries.len() as u64);
-        let index = FullText::new(&self.plan.content, self.plan.date)
-            .map_err(|error| Error::failed("the content cannot be indexed", error))?;
-        let retrieved = cells::retrieve(queries, &index, &self.plan.content_folder, &running).await?;
-        running.finish(format!(
-            "{} of {} documents usable on {}",
-            self.plan.content.usable(self.plan.date).count(),
-            self.plan.content.documents().len(),
-            self.plan.date
-        ));
-        self.put_json("content", layout::PASSAGES, "the passages each segment's messages may draw on", &retrieved)
-            .await?;
-        Ok(retrieved)
-    }
-
-    async fn write_and_judge(&mut self, segments: &[Segment], retrieved: &[Retrieved]) -> Result<Vec<Variant>, Error> {
-        let campaign = &self.plan.campaign;
-        let tasks = work::cells::tasks(campaign, segments);
-        let phrases = phrases::phrase_book(campaign);
-        let desk = Desk {
-            campaign,
-            date: self.plan.date,
-            segments,
-            content: &self.plan.content,
-            retrieved,
-            phrases: &phrases,
-        };
-        let total = tasks.len() as u64;
-        let running = self.progress.start(Stage::Generate, total);
-        let drafts = cells::generate(&tasks, desk, &Composer, &running).await;
-        running.finish(format!("{total} variants by {}", Composer.name()));
-
-        let running = self.progress.start(Stage::Screen, total);
-        let variants = cells::screen(tasks, drafts, desk, Composer.name(), &Lexicon::default(), &running).await;
-        let counts = VariantCounts::of(&variants);
-        running.finish(format!(
-            "{} approved, {} blocked, {} for review",
-            counts.approved, counts.blocked, counts.needs_review
-        ));
-        let document = Variants::new(variants, None);
-        self.put_json("content", layout::VARIANTS, "every variant with claims, sources and verdicts", &document)
-            .await?;
-        Ok(document.variants)
-    }
-
-    async fn deliver(
-        &mut self,
-        shard_count: u32,
-        model: &Arc<Model>,
-        variants: &[Variant],
-    ) -> Result<DeliveryTally, Error> {
-        let running = self.progress.start(Stage::Deliver, u64::from(shard_count));
-        let delivering = Arc::new(Delivering::new(&self.plan.campaign, model.segments(), variants));
-        let delivered = shards::map(shard_count, &running, |id| {
-            let (delivering, model, store) = (Arc::clone(&delivering), Arc::clone(model), self.store.clone());
-            async move {
-                let (customers, labels) =
-                    (shards::load(&store, layout::SHARDS, id).await?, shards::load(&store, layout::LABELS, id).await?);
-                let (tally, (bytes, sha256)) = shards::compute("a shard cannot be delivered", move || {
-                    let shard = shards::decode(id, customers)?;
-                    let segments = labels::segments_of(&table::decode(labels)?, model.segments())?;
-                    let (rows, tally) = delivering.deliver(&shard, &segments)?;
-                    Ok((tally, shards::encoded(&rows)?))
-                })
-                .await?;
-                Ok((tally, shards::put(&store, layout::table(layout::DELIVERIES, id), bytes, sha256).await?))
-            }
-        })
-        .await?;
-        let mut tally = DeliveryTally::default();
-        let mut written = Vec::with_capacity(delivered.len());
-        for (shard, file) in delivered {
-            tally.merge(shard);
-            written.push(file);
+        Failure::StageDeadline { step } => {
+            let what = format!("campaign `{campaign}` has failed");
+            let why =
+                format!("stage {step} took longer than run.stage_deadline_minutes; the same command goes on with it");
+            return Ok(Error::failed(what, why));
         }
-        self.record_tables("deliveries", layout::DELIVERIES, "what becomes of every customer", written);
-        let total = tally.total();
-        running.finish(format!(
-            "{} assigned, {} holdout, {} held",
-            words::count(total.assigned + total.fallback),
-            words::count(total.holdout),
-            words::count(total.held)
-        ));
-        Ok(tally)
-    }
-
-    async fn settle(&mut self, variants: &[Variant], customers: u64) -> Result<Ledger, Error> {
-        let mut usage = Usage::default();
-        variants.iter().for_each(|variant| usage += variant.usage);
-        let entries =
-            vec![Entry { stage: Stage::Generate.as_str().to_owned(), provider: Composer.name().to_owned(), usage }];
-        let ledger = Ledger::new(entries, self.plan.campaign.budget.max_usd, Usd::ZERO, customers);
-        self.put_json("ledger", layout::LEDGER, "what every provider call cost", &ledger).await?;
-        Ok(ledger)
-    }
-
-    fn create(&self, name: &str) -> Result<BufWriter<File>, Error> {
-        let file = self.store.file(&layout::blob(name));
-        let folder = file.parent().expect("the layout's files are in folders");
-        let made = std::fs::create_dir_all(folder).and_then(|()| File::create(&file));
-        made.map(BufWriter::new).map_err(|error| Error::failed(format!("{name} cannot be written"), error))
-    }
-
-    async fn put_json(&mut self, segment: &str, name: &str, what: &str, value: &impl Serialize) -> Result<(), Error> {
-        let bytes = serde_json::to_vec_pretty(value)
-            .map_err(|error| Error::failed(format!("{name} cannot be written"), error))?;
-        let sha256 = Digest::of(&bytes);
-        let written = shards::put(&self.store, layout::blob(name), bytes, sha256).await?;
-        self.list(what, &written);
-        self.recorder.record(segment, written);
-        Ok(())
-    }
-
-    /// A file that was written by others.
-    fn record_file(&mut self, segment: &str, name: &str, what: &str) -> Result<(), Error> {
-        let path = layout::blob(name);
-        let digest = File::open(self.store.file(&path))
-            .and_then(|file| Ok((file.metadata()?.len(), Digest::of_reader(&mut BufReader::new(file))?)));
-        let (bytes, sha256) = digest.map_err(|error| Error::failed(format!("{name} cannot be read back"), error))?;
-        let written = Written { path, bytes, sha256 };
-        self.list(what, &written);
-        self.recorder.record(segment, written);
-        Ok(())
-    }
-
-    /// The tables of all shards; the report lists the folder's first few.
-    fn record_tables(&mut self, segment: &str, folder: &str, what: &str, tables: Vec<Written>) {
-        const LISTED: usize = 3;
-        for (position, written) in tables.iter().enumerate().take(LISTED) {
-            let more = tables.len() - LISTED.min(tables.len());
-            let what = match position + 1 {
-                LISTED if more > 0 => format!("{what} (and {more} more tables in {folder}/)"),
-                _ => what.to_owned(),
-            };
-            self.list(&what, written);
+        Failure::ApprovalDeadline => {
+            let what = format!("campaign `{campaign}` has failed");
+            return Ok(Error::failed(what, "nobody approved its variants in time; the same command asks again"));
         }
-        tables.into_iter().for_each(|written| self.recorder.record(segment, written));
-    }
-
-    fn list(&mut self, what: &str, written: &Written) {
-        self.files.push(FileEntry {
-            path: written.path.to_string(),
-            what: what.to_owned(),
-            bytes: written.bytes,
-            digest: written.sha256,
-        });
-    }
-}
-
-fn nobody_left(ingested: &Ingested, customers: &Path) -> Problem {
-    let reasons: Vec<String> =
-        ingested.suppressed_by_reason.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
-    let reasons = if reasons.is_empty() { "no row is good".to_owned() } else { reasons.join("; ") };
-    Problem::new(
-        format!("none of the {} customers may be contacted ({reasons})", ingested.read),
-        "check the consent columns and the suppression list that the campaign file names",
-    )
-    .in_file(customers)
-}
-
-/// An id stands for one set of inputs: what has been run under it is not replaced by something else unasked.
-fn same_inputs(plan: &Plan, customers: Option<Digest>, earlier: Option<&Frozen>, folder: &Path) -> Result<(), Error> {
-    let Some(earlier) = earlier else { return Ok(()) };
-    let changed = if plan.digest()? != earlier.digest {
-        "campaign file"
-    } else if plan.content_digest != earlier.content {
-        "content"
-    } else if plan.suppression.sha256() != earlier.suppression {
-        "suppression list"
-    } else if customers.is_some_and(|customers| customers != earlier.customers) {
-        "customer file"
-    } else {
-        return Ok(());
+        Failure::ItemsFailed { step, planned, .. } => (step, planned),
     };
-    Err(Problem::new(
-        format!("this campaign id was run before with another {changed}"),
-        "give the campaign a new id, or replace the earlier run with --replace",
-    )
-    .in_file(folder)
-    .at_field("campaign.id")
-    .into())
+    let run = Run { campaign: campaign.clone(), generation: instance.generation };
+    let attempt = instance.stage(step).map_or(0, |stage| stage.attempt);
+    let (mut problems, mut reasons, mut failed) = (Vec::new(), Vec::new(), 0);
+    for index in 0..planned {
+        let record = record::read(store.blobs.as_ref(), &run, step, index, attempt).await.map_err(of_store)?;
+        let Some(Record { result: Outcome::Failed(tombstone), .. }) = record else { continue };
+        failed += 1;
+        for problem in tombstone.problems {
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+        if reasons.len() < 3 && !reasons.contains(&tombstone.reason) {
+            reasons.push(tombstone.reason);
+        }
+    }
+    if !problems.is_empty() {
+        return Ok(Error::Input(problems));
+    }
+    let what = format!("campaign `{campaign}`: {failed} of {planned} {} of stage {step} failed", step.stage.unit());
+    Ok(Error::failed(
+        what,
+        format!("{}; the same command tries them again, and keeps what is done", reasons.join("; ")),
+    ))
+}
+
+fn of_store(error: store::Error) -> Error {
+    Error::failed("the campaign's storage", error)
+}
+
+fn of_client(error: ClientError) -> Error {
+    match error {
+        ClientError::Store(error) => of_store(error),
+        ClientError::OtherInputs(id) => Problem::new(
+            format!("campaign `{id}` was run before with other inputs"),
+            "give the campaign a new id, or replace the earlier run with --replace",
+        )
+        .at_field("campaign.id")
+        .into(),
+        error => Problem::new(error.to_string(), "see `cpo instance status`").into(),
+    }
 }

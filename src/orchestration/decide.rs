@@ -113,7 +113,7 @@ impl Turn {
             attempt: 1,
             allowance,
             opened: self.now,
-            deadline: later(self.now, self.next.policy.stage_deadline_minutes),
+            deadline: later(self.now, self.next.policy.run.stage_deadline_minutes),
             state: Progress::Open { groups: vec![None; planned.div_ceil(GROUP) as usize] },
         });
         // Drafts go on to the screen by themselves.
@@ -195,15 +195,13 @@ impl Turn {
                 self.open(Stage::Generate.into(), plan.variants, plan.allowances.generate);
                 self.open(Stage::Screen.into(), plan.variants, plan.allowances.screen);
             }
-            (Stage::Generate, _) => {
+            (Stage::Generate | Stage::Screen, _) => {
                 // Drafts that could not be written do not go on by themselves.
-                if total.failed > 0 {
+                if step.stage == Stage::Generate && total.failed > 0 {
                     self.fan_out(Stage::Screen.into());
                 }
-                self.close_if_through(Stage::Screen.into(), None);
-            }
-            (Stage::Screen, _) => {
-                if self.next.stage(Stage::Generate.into()).is_some_and(|generate| !generate.is_open()) {
+                let is_open = |stage: &StageState| matches!(stage.step.stage, Stage::Generate | Stage::Screen);
+                if !self.next.open_stages().any(is_open) {
                     self.open(Stage::Collect.into(), 1, Usd::ZERO);
                 }
             }
@@ -216,7 +214,7 @@ impl Turn {
                     digest: *digest,
                     needs_review: *needs_review,
                     opened: self.now,
-                    expires: later(self.now, self.next.policy.approval_deadline_minutes),
+                    expires: later(self.now, self.next.policy.run.approval_deadline_minutes),
                 });
                 self.pass_gate();
             }
@@ -231,9 +229,10 @@ impl Turn {
                 self.tell(Happened::Completed);
                 self.retire();
             }
-            // A stage of one item tells what it found in its arrival; without it there is no way on. The items of
-            // one that lacks it are counted as failed before they get here.
-            (Stage::Ingest | Stage::Fit | Stage::Design | Stage::Collect, _) => {}
+            // A stage of one item tells what it found in its arrival; without that there is no way on.
+            (Stage::Ingest | Stage::Fit | Stage::Design | Stage::Collect, _) => {
+                self.fail(Failure::ItemsFailed { step, failed: 1, planned: 1 });
+            }
         }
     }
 
@@ -336,7 +335,7 @@ impl Turn {
             Request::Restart { start, policy } => {
                 self.next.generation += 1;
                 self.next.start = *start;
-                self.next.policy = policy.clone();
+                self.next.policy = *policy;
                 self.next.status = Status::Running;
                 self.next.stages.clear();
                 self.next.approvals.clear();
@@ -359,8 +358,8 @@ impl Turn {
     fn rewind(&mut self) {
         let steps: Vec<Step> = self.to_rewind().map(|stage| stage.step).collect();
         let policy = &self.next.policy;
-        let deadline = later(self.now, policy.stage_deadline_minutes);
-        let expires = later(self.now, policy.approval_deadline_minutes);
+        let deadline = later(self.now, policy.run.stage_deadline_minutes);
+        let expires = later(self.now, policy.run.approval_deadline_minutes);
         let mut opened = Vec::new();
         for stage in &mut self.next.stages {
             if steps.contains(&stage.step) {
@@ -413,7 +412,7 @@ fn first_pass() -> Step {
 
 /// Cells fall back to another message or hold their customers; without all its shards a campaign is not done.
 fn tolerated(instance: &Instance, stage: Stage) -> Share {
-    let tolerated = &instance.policy.tolerated;
+    let tolerated = &instance.policy.run.tolerated_failures;
     match stage {
         Stage::Generate => tolerated.generate,
         Stage::Screen => tolerated.screen,

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::stage::Step;
-use crate::domain::{digest::Digest, id::CampaignId, money::Usd, share::Share};
+use crate::{
+    config,
+    domain::{digest::Digest, id::CampaignId, money::Usd},
+};
 
 /// What this program's state machine is. A worker leaves the instances of a newer one alone.
 pub const ENGINE: u32 = 1;
@@ -63,22 +66,11 @@ pub enum Schema {
 }
 
 /// What the campaign file says of running it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Policy {
-    pub tolerated: Tolerated,
-    pub stage_deadline_minutes: u32,
-    pub approval_deadline_minutes: u32,
-    pub cap_usd: Option<Usd>,
-}
-
-/// The share of a stage's items that may fail for good; of all other stages none.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tolerated {
-    pub generate: Share,
-    pub screen: Share,
-    pub deliver: Share,
+pub struct Policy {
+    pub run: config::campaign::Run,
+    pub cap_usd: Option<Usd>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -397,6 +389,14 @@ impl Plan {
 impl StageState {
     pub fn is_open(&self) -> bool {
         matches!(self.state, Progress::Open { .. })
+    }
+
+    /// Whether the group's items were not all taken in yet.
+    pub fn is_waiting_for(&self, group: u32) -> bool {
+        match &self.state {
+            Progress::Open { groups } => matches!(groups.get(group as usize), Some(None)),
+            Progress::Closed { .. } => false,
+        }
     }
 
     pub fn groups(&self) -> u32 {

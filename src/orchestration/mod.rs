@@ -1,11 +1,15 @@
 //! A campaign from start to report: which stage works on what, in which order, and where its results are kept.
 
+pub mod arrivals;
 pub mod campaign;
-mod cells;
+pub mod client;
 pub mod close;
 pub mod decide;
 pub mod deliveries;
+pub mod engine;
 pub mod finished;
+pub mod follow;
+pub mod host;
 pub mod instance;
 pub mod item;
 pub mod layout;
@@ -15,9 +19,11 @@ pub mod plan;
 pub mod progress;
 pub mod record;
 pub mod results;
-mod shards;
 pub mod stage;
 pub mod start;
 pub mod summary;
+pub mod sweeper;
+pub mod turn;
 pub mod work;
-mod workspace;
+pub mod worker;
+pub mod workspace;

@@ -4,6 +4,7 @@
 //! active/<campaign>                                         the sweeper's list
 //! instances/<campaign>/instance.json                        the state, replaced by compare-and-swap
 //! instances/<campaign>/history/<version>.json               the events of each version before
+//! instances/<campaign>/sweep.json                           what the sweeper saw last
 //! instances/<campaign>/inbox/<event>.json                   requests not taken in yet
 //! instances/<campaign>/inputs/<digest>.json                 what it was started with; decisions of people
 //! instances/<campaign>/<generation>/arrivals/<step>/<group> who is through, a line each
@@ -32,6 +33,15 @@ pub fn folder(campaign: &CampaignId) -> BlobPath {
 
 pub fn instance(campaign: &CampaignId) -> BlobPath {
     path(format!("{INSTANCES}/{campaign}/instance.json"))
+}
+
+/// Every generation's folder.
+pub fn files(campaign: &CampaignId) -> BlobPath {
+    path(format!("campaigns/{campaign}"))
+}
+
+pub fn sweep(campaign: &CampaignId) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/sweep.json"))
 }
 
 pub fn history(campaign: &CampaignId, version: u64) -> BlobPath {
@@ -68,6 +78,13 @@ impl Run {
 
     pub fn item(&self, step: Step, index: u32, attempt: u32) -> BlobPath {
         path(format!("{}/{index:08}.{attempt}.json", self.items(step)))
+    }
+
+    /// The item and attempt of a path that [`Run::item`] made.
+    pub fn index_of(&self, path: &BlobPath) -> Option<(u32, u32)> {
+        let name = path.as_str().rsplit('/').next()?.strip_suffix(".json")?;
+        let (index, attempt) = name.split_once('.')?;
+        Some((index.parse().ok()?, attempt.parse().ok()?))
     }
 
     pub fn claim(&self, step: Step, index: u32) -> BlobPath {

@@ -8,15 +8,8 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::instance::{Policy, Tolerated};
-use crate::{
-    config::{
-        Campaign,
-        campaign::{Run, ToleratedFailures},
-    },
-    domain::digest::Digest,
-    store::BlobPath,
-};
+use super::instance::Policy;
+use crate::{config::Campaign, domain::digest::Digest, store::BlobPath};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,8 +44,8 @@ pub enum Source {
     /// On the machine where the campaign runs; `path` is absolute, for workers that were started elsewhere. Of a pipe
     /// neither size nor time is known.
     File { path: PathBuf, name: PathBuf, bytes: u64, modified: Timestamp },
-    /// In the store.
-    Blob { path: BlobPath, etag: String, name: PathBuf },
+    /// In the store, in the state of `etag` where its name does not say what is in it.
+    Blob { path: BlobPath, etag: Option<String>, name: PathBuf },
 }
 
 impl Source {
@@ -90,13 +83,6 @@ pub struct Suppression {
 
 impl Start {
     pub fn policy(&self) -> Policy {
-        let Run { tolerated_failures, stage_deadline_minutes, approval_deadline_minutes } = self.campaign.run;
-        let ToleratedFailures { generate, screen, deliver } = tolerated_failures;
-        Policy {
-            tolerated: Tolerated { generate, screen, deliver },
-            stage_deadline_minutes,
-            approval_deadline_minutes,
-            cap_usd: self.campaign.budget.max_usd,
-        }
+        Policy { run: self.campaign.run, cap_usd: self.campaign.budget.max_usd }
     }
 }

@@ -62,8 +62,12 @@ pub struct CustomerCounts {
     pub held: u64,
     pub assigned: u64,
     /// Of shards whose delivery was given up.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub undelivered: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

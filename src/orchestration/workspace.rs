@@ -1,9 +1,10 @@
-//! Where a run writes, so that a run that fails or dies leaves the last good one as it was.
+//! Where a local run works, so that a run that fails leaves the last good one as it was.
 //!
-//! A run works in `campaigns/.<id>.staging` and, when everything is there, takes the place of `campaigns/<id>` by
-//! renaming. If the process dies
-//! * before the swap: the staging folder is left, the next run of the campaign removes it;
-//! * between the swap's two renames: the old run stands as `.<id>.old`, the next run puts it back first.
+//! A run works in `campaigns/.<id>.run`, which holds its files and its state, and when it is complete it takes the
+//! place of `campaigns/<id>` by renaming. If the process dies
+//! * while it works: the next run goes on in the same folder;
+//! * between the swap's two renames: the old run stands as `.<id>.old`; the next run finds the new one complete and
+//!   swaps again, or puts the old one back.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -15,21 +16,30 @@ use crate::{
     Error,
     domain::{id::CampaignId, problem::Problem},
     orchestration::layout,
-    store::Files,
 };
 
 #[derive(Debug)]
 pub struct Workspace {
-    staging: PathBuf,
+    working: PathBuf,
     target: PathBuf,
     old: PathBuf,
-    committed: bool,
     /// Held for as long as the workspace lives; the operating system lets go of it when the process dies.
     _lock: File,
+    scratch: PathBuf,
+}
+
+/// Where a run of the campaign that is not complete yet keeps its files.
+pub fn working(out: &Path, id: &CampaignId) -> PathBuf {
+    out.join(layout::CAMPAIGNS).join(format!(".{id}.run"))
+}
+
+/// Where a complete one is.
+pub fn target(out: &Path, id: &CampaignId) -> PathBuf {
+    out.join(layout::CAMPAIGNS).join(id.as_str())
 }
 
 impl Workspace {
-    /// Claims the campaign's folder under `out`. Nothing of an earlier run is touched yet.
+    /// Claims the campaign's folders under `out`: for as long as it lives no other process works in them.
     pub fn claim(out: &Path, id: &CampaignId) -> Result<Self, Error> {
         let campaigns = out.join(layout::CAMPAIGNS);
         let lock = claim_lock(&campaigns, id).map_err(|error| {
@@ -40,10 +50,10 @@ impl Workspace {
             .in_file(out)
         })?;
         let workspace = Self {
-            staging: campaigns.join(format!(".{id}.staging")),
-            target: campaigns.join(id.as_str()),
+            scratch: campaigns.join(format!(".{id}.tmp")),
+            working: working(out, id),
+            target: target(out, id),
             old: campaigns.join(format!(".{id}.old")),
-            committed: false,
             _lock: lock,
         };
         workspace.recover().map_err(|error| Error::failed("what an interrupted run left cannot be removed", error))?;
@@ -55,39 +65,53 @@ impl Workspace {
             fs::rename(&self.old, &self.target)?;
         }
         remove_if_there(&self.old)?;
-        remove_if_there(&self.staging)?;
-        fs::create_dir(&self.staging)
+        remove_if_there(&self.scratch)?;
+        fs::create_dir(&self.scratch)
     }
 
-    /// Where this run writes.
-    pub fn staging(&self) -> Files {
-        Files::new(&self.staging)
+    /// Where a run works; there need not be one.
+    pub fn working(&self) -> &Path {
+        &self.working
     }
 
-    /// The campaign's folder, as it was before this run or as [`Workspace::commit`] left it.
+    /// The last complete run's folder; there need not be one.
     pub fn target(&self) -> &Path {
         &self.target
     }
 
-    /// Puts this run in the place of the one before it.
-    pub fn commit(mut self) -> io::Result<PathBuf> {
-        if self.target.exists() {
-            fs::rename(&self.target, &self.old)?;
-        }
-        fs::rename(&self.staging, &self.target)?;
-        self.committed = true;
-        remove_if_there(&self.old)?;
-        Ok(self.target.clone())
+    /// For files on their way; on the same file system as the results.
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// Removes the run that is not complete.
+    pub fn discard(&self) -> Result<(), Error> {
+        remove_if_there(&self.working).map_err(|error| Error::failed("the unfinished run cannot be removed", error))
+    }
+
+    /// Takes the complete run up again.
+    pub fn reopen(&self) -> Result<(), Error> {
+        fs::rename(&self.target, &self.working)
+            .map_err(|error| Error::failed("the run cannot be taken up again", error))
+    }
+
+    /// Puts the run that is complete now in the place of the one before it.
+    pub fn commit(&self) -> Result<(), Error> {
+        let swap = || {
+            if self.target.exists() {
+                fs::rename(&self.target, &self.old)?;
+            }
+            fs::rename(&self.working, &self.target)?;
+            remove_if_there(&self.old)
+        };
+        swap().map_err(|error| Error::failed("the results cannot take their place", error))
     }
 }
 
 impl Drop for Workspace {
-    /// A run that ends without success leaves nothing half-written; that the removal may fail is why
-    /// [`Workspace::claim`] tries again.
+    /// That it may fail is why [`Workspace::claim`] does it too.
     fn drop(&mut self) {
-        if !self.committed {
-            let _ = fs::remove_dir_all(&self.staging);
-        }
+        let _ = remove_if_there(&self.scratch);
     }
 }
 
@@ -116,32 +140,42 @@ mod tests {
         CampaignId::new("spring").unwrap()
     }
 
-    fn run(out: &Path, content: &str) -> PathBuf {
-        let workspace = Workspace::claim(out, &id()).unwrap();
-        fs::write(workspace.staging().root().join("a"), content).unwrap();
-        workspace.commit().unwrap()
+    fn work(workspace: &Workspace, content: &str) {
+        fs::create_dir_all(workspace.working()).unwrap();
+        fs::write(workspace.working().join("a"), content).unwrap();
     }
 
     #[test]
-    fn a_run_that_fails_leaves_the_last_good_one_and_nothing_else() {
+    fn a_run_takes_the_place_of_the_one_before_only_when_it_is_complete() {
         let out = tempfile::tempdir().unwrap();
-        let target = run(out.path(), "1");
-        let failing = Workspace::claim(out.path(), &id()).unwrap();
-        fs::write(failing.staging().root().join("a"), "2").unwrap();
-        drop(failing);
-        assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "1");
-        assert!(!out.path().join("campaigns/.spring.staging").exists());
-        run(out.path(), "3");
-        assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "3");
+        let workspace = Workspace::claim(out.path(), &id()).unwrap();
+        work(&workspace, "1");
+        workspace.commit().unwrap();
+        work(&workspace, "2");
+        let read = || fs::read_to_string(workspace.target().join("a")).unwrap();
+        assert_eq!(read(), "1");
+        workspace.discard().unwrap();
+        assert!(!workspace.working().exists());
+        work(&workspace, "3");
+        workspace.commit().unwrap();
+        assert_eq!(read(), "3");
     }
 
     #[test]
-    fn a_death_between_the_two_renames_is_undone_by_the_next_run() {
+    fn a_death_between_the_two_renames_loses_neither_run() {
         let out = tempfile::tempdir().unwrap();
-        let target = run(out.path(), "1");
-        fs::rename(&target, out.path().join("campaigns/.spring.old")).unwrap();
-        drop(Workspace::claim(out.path(), &id()).unwrap());
-        assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "1");
+        let workspace = Workspace::claim(out.path(), &id()).unwrap();
+        work(&workspace, "1");
+        workspace.commit().unwrap();
+        work(&workspace, "2");
+        fs::rename(workspace.target(), out.path().join("campaigns/.spring.old")).unwrap();
+        drop(workspace);
+        let workspace = Workspace::claim(out.path(), &id()).unwrap();
+        let read = || fs::read_to_string(workspace.target().join("a")).unwrap();
+        assert_eq!(read(), "1");
+        workspace.commit().unwrap();
+        assert_eq!(read(), "2");
+        assert!(!out.path().join("campaigns/.spring.old").exists());
     }
 
     #[test]

@@ -8,13 +8,19 @@ use std::{
 use super::BlobPath;
 
 /// A folder. A file appears under its name only when it is whole: it is written beside it first and then renamed.
-/// A process that dies in between leaves a `.tmp*` file, which [`Files::list`] does not show.
+/// A process that dies in between leaves a `.tmp*` file. [`Files::list`] shows neither these nor a store's database.
 #[derive(Debug, Clone)]
 pub struct Files {
     root: PathBuf,
 }
 
 const TEMPORARY: &str = ".tmp";
+const DATABASE: &str = ".state.";
+
+/// Of a file that is not part of a campaign, but of how it is kept.
+pub(super) fn is_private(name: &str) -> bool {
+    [TEMPORARY, DATABASE].iter().any(|prefix| name.starts_with(prefix))
+}
 
 impl Files {
     pub fn new(root: impl Into<PathBuf>) -> Self {
@@ -35,47 +41,62 @@ impl Files {
 
     /// In the place of what was there before.
     pub fn put(&self, path: &BlobPath, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self.new_file_for(path)?;
+        io::Write::write_all(&mut file, bytes)?;
+        file.persist(self.file(path))?;
+        Ok(())
+    }
+
+    /// An empty file beside the one of that name, to be filled and then persisted.
+    pub(super) fn new_file_for(&self, path: &BlobPath) -> io::Result<tempfile::NamedTempFile> {
         let target = self.file(path);
         let folder = target.parent().expect("a blob's path has at least one segment below the root");
         fs::create_dir_all(folder)?;
-        let mut file = new_file_in(folder)?;
-        io::Write::write_all(&mut file, bytes)?;
-        file.persist(&target)?;
-        Ok(())
+        new_file_in(folder)
     }
 
     /// All files below a folder (`None`: everything), sorted. Empty where there is none.
     pub fn list(&self, folder: Option<&BlobPath>) -> io::Result<Vec<BlobPath>> {
         let mut found = Vec::new();
-        let mut folders = vec![folder.map_or_else(|| self.root.clone(), |folder| self.file(folder))];
-        while let Some(folder) = folders.pop() {
-            let entries = match fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            for entry in entries {
-                let entry = entry?.path();
-                if entry.is_dir() {
-                    folders.push(entry);
-                } else if let Some(path) = self.blob_path(&entry) {
-                    found.push(path);
-                }
-            }
-        }
+        let folder = folder.map_or_else(|| self.root.clone(), |folder| self.file(folder));
+        each_file(folder, |file| {
+            found.extend(self.blob_path(&file));
+            Ok(())
+        })?;
         found.sort();
         Ok(found)
     }
-}
 
-impl Files {
+    /// What processes that died have left half-written. Only while nobody writes.
+    pub(super) fn remove_temporary(&self) -> io::Result<()> {
+        each_file(self.root.clone(), |file| {
+            let name = file.file_name().and_then(|name| name.to_str());
+            if name.is_some_and(|name| name.starts_with(TEMPORARY)) { fs::remove_file(file) } else { Ok(()) }
+        })
+    }
+
     fn blob_path(&self, file: &Path) -> Option<BlobPath> {
-        let name = file.file_name()?.to_str()?;
-        if name.starts_with(TEMPORARY) {
+        if is_private(file.file_name()?.to_str()?) {
             return None;
         }
         BlobPath::new(file.strip_prefix(&self.root).ok()?.to_str()?).ok()
     }
+}
+
+fn each_file(root: PathBuf, mut visit: impl FnMut(PathBuf) -> io::Result<()>) -> io::Result<()> {
+    let mut folders = vec![root];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?.path();
+            if entry.is_dir() { folders.push(entry) } else { visit(entry)? }
+        }
+    }
+    Ok(())
 }
 
 /// An unnamed-so-far file that, once persisted, has the permissions any new file of the user has.

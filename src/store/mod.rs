@@ -9,6 +9,8 @@
 //! | [`Embedded`] | files, each whole or absent | one SQLite file |
 //! | [`Azure`] | Blob Storage | Blob and Queue Storage |
 
+mod azure;
+mod embedded;
 mod files;
 mod limits;
 mod memory;
@@ -19,6 +21,8 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
+pub use azure::Azure;
+pub use embedded::Embedded;
 pub use files::Files;
 pub use memory::Memory;
 pub use path::{BlobPath, InvalidPath};

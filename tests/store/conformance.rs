@@ -107,4 +107,4 @@ macro_rules! assert_error {
         }
     };
 }
-use assert_error;
+pub(crate) use assert_error;

@@ -199,7 +199,8 @@ async fn open(source: &Source, what: &str, job: Job<'_>) -> Result<Opened, Troub
             let copy = tempfile::tempdir_in(&job.workshop.scratch)?;
             // What a file is can be told from the end of its name.
             let file = copy.path().join(name.file_name().unwrap_or("source".as_ref()));
-            if job.records.blobs.get_file(path, &file).await?.0 != *etag {
+            let read = job.records.blobs.get_file(path, &file).await?;
+            if etag.as_ref().is_some_and(|etag| *etag != read.0) {
                 return Err(changed(source, what));
             }
             Ok(Opened { path: file, name: name.clone(), _copy: Some(copy) })

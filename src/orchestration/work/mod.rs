@@ -23,10 +23,11 @@ mod tests;
 
 use std::{fmt, io, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
+use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-pub use self::{close::Closed, collect::Collected, records::Records};
+pub use self::{close::Closed, collect::Collected, ingest::Admitted, records::Records};
 use self::{
     context::{Context, Contexts},
     folder::Folder,
@@ -70,6 +71,14 @@ impl fmt::Debug for Providers {
     }
 }
 
+/// Whoever does the items. The engine knows nothing else of them, so that its rules can be put to the test without
+/// them.
+#[async_trait]
+pub trait Agents: fmt::Debug + Send + Sync {
+    /// Does one item. `instance` is at least as new as the item's message.
+    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble>;
+}
+
 /// The five agents at work on one store.
 #[derive(Debug)]
 pub struct Workshop {
@@ -95,9 +104,11 @@ impl Workshop {
         let limits = Limits { retriever, writer, screen };
         Self { store, scratch, providers, limits, contexts: Contexts::default() }
     }
+}
 
-    /// Does one item. `instance` is at least as new as the item's message.
-    pub async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble> {
+#[async_trait]
+impl Agents for Workshop {
+    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble> {
         let run = item.run();
         let records = Records { blobs: self.store.blobs.as_ref(), run: &run, instance };
         let context = &self.contexts.of(records).await?;

@@ -14,7 +14,7 @@ use super::driver::{Driver, Manner};
 use crate::{
     orchestration::{
         stage::Stage,
-        work::{Providers, Workshop},
+        work::{Agents as _, Providers, Workshop},
     },
     store::{Blob, BlobPath, Blobs, ETag, Error, Lease, Precondition, Store},
 };

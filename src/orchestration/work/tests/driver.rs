@@ -26,7 +26,7 @@ use crate::{
         stage::{Stage, Step},
         start::Start,
         summary::{self, Summary},
-        work::{Output, Providers, Records, Trouble, Workshop},
+        work::{Agents as _, Output, Providers, Records, Trouble, Workshop},
     },
     store::{BlobPath, Files, Memory, Precondition, Store, table},
 };

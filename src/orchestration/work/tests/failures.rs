@@ -35,7 +35,7 @@ use crate::{
 /// The third shard's delivery, one draft and one verdict are given up, each in its first attempt.
 async fn with_failures() -> Driver {
     let mut driver = Driver::new(&[], 5, Manner::InOrder).await;
-    driver.instance.policy.tolerated.deliver = Share::new(0.5).unwrap();
+    driver.instance.policy.run.tolerated_failures.deliver = Share::new(0.5).unwrap();
     driver.fails =
         |step, index| matches!((step.stage, index), (Stage::Deliver, 2) | (Stage::Generate, 0) | (Stage::Screen, 3));
     driver.play_until(Stage::Deliver).await;

@@ -72,7 +72,8 @@ async fn customers_in_the_store_are_read_like_a_file_and_problems_name_them_as_t
 
     let (start, library) = plan(&[]).unwrap().start(&starter().join("customers.csv")).unwrap();
     let upload = BlobPath::new("uploads/customers").unwrap();
-    let blob = |etag: &str| Source::Blob { path: upload.clone(), etag: etag.to_owned(), name: "spring.csv".into() };
+    let blob =
+        |etag: &str| Source::Blob { path: upload.clone(), etag: Some(etag.to_owned()), name: "spring.csv".into() };
     let bytes = fs::read(starter().join("customers.csv")).unwrap();
     for (bytes, expected) in [(bytes, None), (b"customer_id\nC-1\n".to_vec(), Some("spring.csv"))] {
         let store = Memory::default().store();

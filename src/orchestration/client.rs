@@ -1,0 +1,225 @@
+//! What can be asked of campaigns from outside.
+//!
+//! Everything may be asked twice: a start by the campaign's id, a request by its event's. What is asked is written
+//! first, then the mark in `active/`, then a message is sent: if the asker dies in between, the sweeper finds it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{
+    arrivals::{self, Standing},
+    decide,
+    engine::{Engine, Held},
+    instance::{Budget, ENGINE, Envelope, EnvelopeSchema, EventId, Gate, Instance, Progress, Request, Schema, Status},
+    names,
+    stage::Step,
+    start::Start,
+    turn::run_of,
+};
+use crate::{
+    domain::{digest::Digest, id::CampaignId},
+    store::{self, BlobPath, Precondition},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("there is no campaign `{0}`")]
+    Unknown(CampaignId),
+    #[error("campaign `{0}` was started with other inputs")]
+    OtherInputs(CampaignId),
+    #[error("campaign `{0}` has not ended: terminate it first")]
+    NotEnded(CampaignId),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// An instance and how far its open stages are.
+#[derive(Debug, Clone, Serialize)]
+pub struct View {
+    pub campaign: CampaignId,
+    pub generation: u32,
+    pub status: Status,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+    pub stages: Vec<StageView>,
+    pub gate: Option<Gate>,
+    pub budget: Budget,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StageView {
+    pub step: Step,
+    pub planned: u32,
+    pub done: u32,
+    pub failed: u32,
+    pub attempt: u32,
+    pub opened: Timestamp,
+    pub closed: Option<Timestamp>,
+}
+
+impl Engine {
+    /// Starts a campaign. One that was started with the same inputs before is left as it is.
+    pub async fn start(&self, start: &Start, library: Vec<u8>) -> Result<Instance, ClientError> {
+        let campaign = &start.campaign.campaign.id;
+        let digest = self.keep_inputs(start, library).await?;
+        self.mark_active(campaign).await?;
+        let now = self.now();
+        let instance = decide::start(
+            Instance {
+                schema: Schema::V1,
+                engine: ENGINE,
+                campaign: campaign.clone(),
+                version: 1,
+                generation: 1,
+                start: digest,
+                policy: start.policy(),
+                status: Status::Running,
+                created: now,
+                updated: now,
+                stages: Vec::new(),
+                plan: None,
+                gate: None,
+                approvals: Vec::new(),
+                budget: Budget::default(),
+                outbox: Vec::new(),
+                events: Vec::new(),
+                taken: Vec::new(),
+                previous: None,
+                commit: Uuid::new_v4(),
+            },
+            now,
+        );
+        let path = names::instance(campaign);
+        let bytes = serde_json::to_vec(&instance)
+            .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;
+        let instance = match self.store.blobs.put(&path, bytes, Precondition::Absent).await {
+            Ok(_) => instance,
+            Err(store::Error::AlreadyExists { .. } | store::Error::Ambiguous { .. }) => {
+                let Held { instance, .. } = self.held(campaign).await?;
+                if instance.start != digest {
+                    return Err(ClientError::OtherInputs(campaign.clone()));
+                }
+                instance
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.wake_all(campaign).await?;
+        Ok(instance)
+    }
+
+    /// Everything anew, under the same id.
+    pub async fn restart(&self, start: &Start, library: Vec<u8>, id: EventId) -> Result<(), ClientError> {
+        let digest = self.keep_inputs(start, library).await?;
+        let request = Request::Restart { start: digest, policy: start.policy() };
+        self.request(&start.campaign.campaign.id, id, request).await
+    }
+
+    /// Inputs are named by their digests, so that whoever is first writes what all others would.
+    async fn keep_inputs(&self, start: &Start, library: Vec<u8>) -> Result<Digest, ClientError> {
+        let campaign = &start.campaign.campaign.id;
+        let json = serde_json::to_vec(start).map_err(|error| store::Error::Permanent {
+            what: format!("the start of campaign {campaign}"),
+            source: error.into(),
+        })?;
+        self.keep_input(campaign, library).await?;
+        self.keep_input(campaign, json).await
+    }
+
+    /// Keeps something that a request refers to, and names it.
+    pub async fn keep_input(&self, campaign: &CampaignId, bytes: Vec<u8>) -> Result<Digest, ClientError> {
+        let digest = Digest::of(&bytes);
+        match self.store.blobs.put(&names::input(campaign, digest), bytes, Precondition::Absent).await {
+            Ok(_) | Err(store::Error::AlreadyExists { .. }) => Ok(digest),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks something of a campaign. Whether it fits the campaign's state is decided later, and told in its history.
+    pub async fn request(&self, campaign: &CampaignId, id: EventId, request: Request) -> Result<(), ClientError> {
+        self.held(campaign).await?;
+        let path = names::request(campaign, &id);
+        let envelope = Envelope { schema: EnvelopeSchema::V1, id, request };
+        let bytes = serde_json::to_vec(&envelope)
+            .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;
+        match self.store.blobs.put(&path, bytes, Precondition::Absent).await {
+            Ok(_) | Err(store::Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.mark_active(campaign).await?;
+        Ok(self.wake_all(campaign).await?)
+    }
+
+    pub async fn held(&self, campaign: &CampaignId) -> Result<Held, ClientError> {
+        self.load(campaign).await?.ok_or_else(|| ClientError::Unknown(campaign.clone()))
+    }
+
+    pub async fn status(&self, campaign: &CampaignId) -> Result<View, ClientError> {
+        let Held { instance, .. } = self.held(campaign).await?;
+        let mut stages = Vec::with_capacity(instance.stages.len());
+        for stage in &instance.stages {
+            let total = stage.total();
+            let (mut done, mut failed) = (total.done, total.failed);
+            for group in (0..stage.groups()).filter(|group| stage.is_waiting_for(*group)) {
+                let log = arrivals::read(self.store.blobs.as_ref(), &run_of(&instance), stage.step, group).await?;
+                for standing in log.standings(stage, group) {
+                    match standing {
+                        Standing::Missing => {}
+                        Standing::Done => done += 1,
+                        Standing::Failed => failed += 1,
+                    }
+                }
+            }
+            let closed = match stage.state {
+                Progress::Closed { at, .. } => Some(at),
+                Progress::Open { .. } => None,
+            };
+            stages.push(StageView {
+                step: stage.step,
+                planned: stage.planned,
+                done,
+                failed,
+                attempt: stage.attempt,
+                opened: stage.opened,
+                closed,
+            });
+        }
+        Ok(View {
+            campaign: instance.campaign,
+            generation: instance.generation,
+            status: instance.status,
+            created: instance.created,
+            updated: instance.updated,
+            stages,
+            gate: instance.gate,
+            budget: instance.budget,
+        })
+    }
+
+    /// All campaigns of the store, by id.
+    pub async fn campaigns(&self) -> Result<Vec<CampaignId>, store::Error> {
+        let folder = BlobPath::new(names::INSTANCES).expect("it is a path");
+        let paths = self.store.blobs.list(Some(&folder)).await?;
+        let ids = paths.iter().filter_map(|path| path.as_str().strip_suffix("/instance.json")?.split('/').nth(1));
+        Ok(ids.filter_map(|id| CampaignId::new(id).ok()).collect())
+    }
+
+    /// Removes a campaign that has ended, with all its files. The instance goes last: if this is interrupted, it can
+    /// be asked again.
+    pub async fn purge(&self, campaign: &CampaignId) -> Result<(), ClientError> {
+        let Held { instance, .. } = self.held(campaign).await?;
+        if !instance.status.is_final() {
+            return Err(ClientError::NotEnded(campaign.clone()));
+        }
+        let last = names::instance(campaign);
+        for folder in [names::files(campaign), names::folder(campaign)] {
+            for path in self.store.blobs.list(Some(&folder)).await? {
+                if path != last {
+                    self.store.blobs.delete(&path).await?;
+                }
+            }
+        }
+        self.store.blobs.delete(&names::active(campaign)).await?;
+        Ok(self.store.blobs.delete(&last).await?)
+    }
+}

@@ -1,0 +1,182 @@
+//! What calls the engine where no Functions host does: queues and timers in this process.
+//!
+//! It keeps that host's rules: messages are handed out with a visibility that is renewed at half of it, deleted when
+//! they were handled, and moved to the poison queue (copied, then deleted) when they were handed out too often.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::try_join_all;
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use super::{
+    engine::Engine,
+    stage::Agent,
+    worker::{MAX_DELIVERIES, WorkError},
+};
+use crate::store::{self, Delivery, QueueName};
+
+/// How long to wait for messages before asking again.
+const NAP: Duration = Duration::from_secs(1);
+/// Provider calls that one agent may have under way: a limit per provider is below it.
+const CALLS: usize = 64;
+
+#[derive(Debug, Clone)]
+pub struct Host {
+    engine: Arc<Engine>,
+    /// How long after the death of a process its messages come to another.
+    visibility: Duration,
+    /// How often the sweeper is called.
+    sweep_every: Duration,
+    /// Whether a store that fails for good (a full disk, a missing right) ends the host rather than be tried again.
+    stop_on_failure: bool,
+}
+
+/// What a queue's messages are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    Orchestrate,
+    Work(Agent),
+    GiveUp,
+}
+
+impl Host {
+    pub fn new(engine: Arc<Engine>, visibility: Duration, sweep_every: Duration, stop_on_failure: bool) -> Self {
+        Self { engine, visibility, sweep_every, stop_on_failure }
+    }
+
+    /// Serves all queues until the future is dropped, which leaves what is in hand to come again.
+    pub async fn serve(&self) -> Result<(), store::Error> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut duties = vec![(Engine::orchestrate(), Duty::Orchestrate, 4)];
+        for agent in Agent::ALL {
+            let at_once = match agent {
+                Agent::Retrieve | Agent::Generate | Agent::Screen => CALLS,
+                Agent::Segment | Agent::Experiment => cores + 1,
+                Agent::Close => 1,
+            };
+            duties.push((agent.queue(), Duty::Work(agent), at_once));
+            duties.push((agent.queue().poison(), Duty::GiveUp, 4));
+        }
+        let queues = try_join_all(duties.into_iter().map(|(queue, duty, at_once)| self.pump(queue, duty, at_once)));
+        tokio::select! {
+            served = queues => served.map(drop),
+            swept = self.sweep() => swept,
+        }
+    }
+
+    async fn sweep(&self) -> Result<(), store::Error> {
+        loop {
+            tokio::time::sleep(self.sweep_every).await;
+            if let Err(error) = self.engine.sweep().await {
+                self.survive(error)?;
+            }
+        }
+    }
+
+    /// Errors are told, and what was to be done is done later.
+    fn survive(&self, error: store::Error) -> Result<(), store::Error> {
+        if self.stop_on_failure && matches!(error, store::Error::Permanent { .. }) {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the store");
+        Ok(())
+    }
+
+    async fn pump(&self, queue: QueueName, duty: Duty, at_once: usize) -> Result<(), store::Error> {
+        let places = Arc::new(Semaphore::new(at_once));
+        let mut tasks: JoinSet<Result<(), store::Error>> = JoinSet::new();
+        loop {
+            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+            while let Some(ended) = tasks.try_join_next() {
+                match ended {
+                    Ok(handled) => handled.or_else(|error| self.survive(error))?,
+                    // The message comes again.
+                    Err(panic) => tracing::error!(%panic, %queue, "a handler panicked"),
+                }
+            }
+            let received =
+                self.engine.store.queues.receive(&queue, 1 + places.available_permits().min(15), self.visibility);
+            let mut deliveries = match received.await {
+                Ok(deliveries) => deliveries.into_iter(),
+                Err(error) => {
+                    self.survive(error)?;
+                    tokio::time::sleep(NAP).await;
+                    continue;
+                }
+            };
+            let Some(first) = deliveries.next() else {
+                drop(place);
+                self.engine.store.queues.wait(std::slice::from_ref(&queue), NAP).await;
+                continue;
+            };
+            let mut places_taken = vec![place];
+            let more = deliveries.len() as u32;
+            if more > 0 {
+                let more = places.clone().acquire_many_owned(more).await.expect("the semaphore is never closed");
+                places_taken.extend(split(more));
+            }
+            for (delivery, place) in std::iter::once(first).chain(deliveries).zip(places_taken) {
+                let host = self.clone();
+                tasks.spawn(async move {
+                    let handled = host.handle(delivery, duty).await;
+                    drop(place);
+                    handled
+                });
+            }
+        }
+    }
+
+    /// Handles one message, keeping it hidden from others meanwhile.
+    async fn handle(&self, mut delivery: Delivery, duty: Duty) -> Result<(), store::Error> {
+        let queues = self.engine.store.queues.as_ref();
+        if delivery.deliveries > MAX_DELIVERIES && matches!(duty, Duty::Work(_)) {
+            queues.send(&delivery.queue.poison(), delivery.body.clone(), Duration::ZERO).await?;
+            return ignore_missing(queues.delete(&delivery).await);
+        }
+        let handled = {
+            let (body, deliveries) = (delivery.body.clone(), delivery.deliveries);
+            let mut work = Box::pin(async move {
+                match duty {
+                    Duty::Orchestrate => self.engine.orchestrate_message(&body).await.map_err(WorkError::from),
+                    Duty::Work(_) => self.engine.work(&body, deliveries).await,
+                    Duty::GiveUp => self.engine.give_up(&body).await,
+                }
+            });
+            loop {
+                tokio::select! {
+                    handled = &mut work => break handled,
+                    () = tokio::time::sleep(self.visibility / 2) => {
+                        if let Err(error) = queues.extend(&mut delivery, self.visibility).await {
+                            // Somebody else may get it too, which does no harm.
+                            tracing::warn!(%error, "a message could not be kept hidden");
+                        }
+                    }
+                }
+            }
+        };
+        match handled {
+            Ok(()) => ignore_missing(queues.delete(&delivery).await),
+            Err(error) => {
+                tracing::warn!(%error, queue = %delivery.queue, tries = delivery.deliveries, "a message comes again");
+                let pause = Duration::from_secs(1 << delivery.deliveries.min(5));
+                ignore_missing(queues.extend(&mut delivery, pause.min(self.visibility)).await)?;
+                match error {
+                    WorkError::Store(error @ store::Error::Permanent { .. }) => Err(error),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Somebody else was handed the message meanwhile: it is theirs now.
+fn ignore_missing(result: Result<(), store::Error>) -> Result<(), store::Error> {
+    match result {
+        Err(store::Error::NotFound { .. }) => Ok(()),
+        result => result,
+    }
+}
+
+fn split(mut permits: tokio::sync::OwnedSemaphorePermit) -> impl Iterator<Item = tokio::sync::OwnedSemaphorePermit> {
+    std::iter::from_fn(move || permits.split(1))
+}

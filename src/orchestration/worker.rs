@@ -1,0 +1,269 @@
+//! What is done with an item's message.
+//!
+//! ```text
+//! is it still wanted? -> is its record stored? -> claim -> work -> store the record
+//!   -> append the arrival -> is the group through? wake -> send what follows without a barrier
+//! ```
+//!
+//! If the process dies anywhere, the message comes again and walks the same way; what is stored is not done again. The
+//! claim only saves money: two workers on one item give one record.
+
+use std::{pin::pin, time::Duration};
+
+use super::{
+    arrivals,
+    engine::{Engine, ITEM_TIME},
+    instance::{ENGINE, GROUP, Instance, Status},
+    item::{Item, ItemSchema},
+    record::{self, Outcome, Record, Tombstone},
+    stage::{Stage, Step},
+    work::{Output, Trouble},
+};
+use crate::{
+    agents::provider::ErrorKind,
+    domain::{money::Usd, problem::Problem, variant::Usage},
+    store,
+};
+
+/// A message that is handed out so often in vain is given up: its item gets a tombstone.
+pub const MAX_DELIVERIES: u32 = 5;
+
+const CLAIM: Duration = Duration::from_secs(60);
+const CLAIM_RENEWED: Duration = Duration::from_secs(20);
+/// When to look again at an item that somebody else works on.
+const CLAIMED_ELSEWHERE: Duration = Duration::from_secs(45);
+/// When to try again where a provider or the store is too busy and does not say.
+const BUSY: Duration = Duration::from_secs(10);
+/// When to look again at what only a newer program understands.
+const FOR_A_NEWER_PROGRAM: Duration = Duration::from_secs(60);
+
+/// Why a message must come again.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("{step} {index} of campaign {campaign}: {source}")]
+    Item { campaign: String, step: Step, index: u32, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("not a message of this program: {0}")]
+    Unreadable(serde_json::Error),
+}
+
+/// What became of the work on an item.
+enum Worked {
+    Stored(Record),
+    /// A copy of its message comes later.
+    PutOff,
+}
+
+impl Engine {
+    /// Handles a message of an agent's queue. `Ok`: it can be deleted. On an error it must come again.
+    pub async fn work(&self, body: &[u8], deliveries: u32) -> Result<(), WorkError> {
+        let Some(item) = self.read_item(body).await? else { return Ok(()) };
+        let Some((item, instance)) = self.wanted(item).await? else { return Ok(()) };
+        let stored = self.stored(&item).await?;
+        let record = match stored {
+            Some(record) => record,
+            None => match self.claim_and_work(&item, &instance, deliveries).await? {
+                Worked::Stored(record) => record,
+                Worked::PutOff => return Ok(()),
+            },
+        };
+        Ok(self.announce(&item, &instance, &record).await?)
+    }
+
+    /// Handles a message that was handed out too often, so that its stage can end. Whatever is stored by now decides.
+    pub async fn give_up(&self, body: &[u8]) -> Result<(), WorkError> {
+        let item = match self.read_item(body).await {
+            Ok(Some(item)) => item,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "a message that nobody can read is dropped");
+                return Ok(());
+            }
+        };
+        let Some((item, instance)) = self.wanted(item).await? else { return Ok(()) };
+        let record = match self.stored(&item).await? {
+            Some(record) => record,
+            None => {
+                let reason = format!("given up after {MAX_DELIVERIES} tries, in each of which the process died");
+                self.bury(&item, reason, Vec::new()).await?
+            }
+        };
+        Ok(self.announce(&item, &instance, &record).await?)
+    }
+
+    /// `None`: it is a newer program's, and was put back for one.
+    async fn read_item(&self, body: &[u8]) -> Result<Option<Item>, WorkError> {
+        #[derive(serde::Deserialize)]
+        struct Any {
+            schema: String,
+            step: Step,
+        }
+        let error = match serde_json::from_slice::<Item>(body) {
+            Ok(item) => return Ok(Some(item)),
+            Err(error) => error,
+        };
+        match serde_json::from_slice::<Any>(body) {
+            Ok(Any { schema, step }) if schema.starts_with("item/") && schema != "item/1" => {
+                let queue = step.stage.agent().queue();
+                self.store.queues.send(&queue, body.to_vec(), FOR_A_NEWER_PROGRAM).await?;
+                Ok(None)
+            }
+            _ => Err(WorkError::Unreadable(error)),
+        }
+    }
+
+    /// The item as it is to be done now, and the instance; `None`: nobody waits for it, or only a newer program can do
+    /// it. That nobody does is never concluded from what was read earlier.
+    async fn wanted(&self, mut item: Item) -> Result<Option<(Item, std::sync::Arc<Instance>)>, store::Error> {
+        let mut view = self.view(&item.campaign, item.version).await?;
+        for is_fresh in [false, true] {
+            if is_fresh {
+                view = self.load(&item.campaign).await?.map(|held| std::sync::Arc::new(held.instance));
+            }
+            let Some(instance) = &view else { continue };
+            if instance.engine > ENGINE {
+                self.send(&item, FOR_A_NEWER_PROGRAM).await?;
+                return Ok(None);
+            }
+            let stage = instance.stage(item.step).filter(|stage| stage.is_open() && item.index < stage.planned);
+            if let Some(stage) = stage
+                && instance.status == Status::Running
+                && instance.generation == item.generation
+            {
+                if item.attempt < stage.attempt {
+                    // It was sent before a rewind, which wants the same thing.
+                    item.attempt = stage.attempt;
+                    item.allowance = stage.allowance;
+                    item.expected = 0;
+                }
+                return Ok(view.map(|instance| (item, instance)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The item's record, where there is one that this attempt does not do again.
+    async fn stored(&self, item: &Item) -> Result<Option<Record>, store::Error> {
+        let stored = record::read(self.store.blobs.as_ref(), &item.run(), item.step, item.index, item.attempt).await?;
+        Ok(stored.filter(|record| record.is_done() || record.attempt == item.attempt))
+    }
+
+    async fn claim_and_work(&self, item: &Item, instance: &Instance, deliveries: u32) -> Result<Worked, WorkError> {
+        // What costs nothing is not worth a claim.
+        if item.allowance == Usd::ZERO {
+            return self.do_work(item, instance, deliveries).await;
+        }
+        let blobs = self.store.blobs.as_ref();
+        let claim = match blobs.lease(&item.run().claim(item.step, item.index), CLAIM).await {
+            Ok(claim) => claim,
+            Err(store::Error::LeaseHeld { .. }) => {
+                self.send(item, CLAIMED_ELSEWHERE).await?;
+                return Ok(Worked::PutOff);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let renewing = async {
+            loop {
+                tokio::time::sleep(CLAIM_RENEWED).await;
+                if let Err(error) = blobs.renew(&claim).await {
+                    tracing::warn!(%error, step = %item.step, index = item.index, "a claim was not renewed");
+                }
+            }
+        };
+        let worked = tokio::select! {
+            worked = self.do_work(item, instance, deliveries) => worked,
+            () = renewing => unreachable!("renewing never ends"),
+        };
+        // If it is not released, it runs out.
+        if let Err(error) = blobs.release(&claim).await {
+            tracing::debug!(%error, "a claim was not released");
+        }
+        worked
+    }
+
+    async fn do_work(&self, item: &Item, instance: &Instance, deliveries: u32) -> Result<Worked, WorkError> {
+        let work = pin!(self.agents.perform(item, instance));
+        let trouble = match tokio::time::timeout(ITEM_TIME, work).await {
+            Ok(Ok(Output { fact, usage, value: output })) => {
+                return Ok(Worked::Stored(self.store_record(item, usage, Outcome::Done { fact, output }).await?));
+            }
+            Ok(Err(trouble)) => trouble,
+            Err(_) => Trouble::Defect(format!("it took more than {} s", ITEM_TIME.as_secs()).into()),
+        };
+        let busy = match &trouble {
+            Trouble::Problems(problems) => {
+                let reason = trouble.to_string();
+                return Ok(Worked::Stored(self.bury(item, reason, problems.clone()).await?));
+            }
+            Trouble::Provider(error) => match error.kind {
+                ErrorKind::Throttled { retry_after } => Some(retry_after.unwrap_or(BUSY)),
+                _ => None,
+            },
+            Trouble::Store(store::Error::Throttled { retry_after, .. }) => Some(retry_after.unwrap_or(BUSY)),
+            _ => None,
+        };
+        if let Some(delay) = busy {
+            self.send(item, delay).await?;
+            return Ok(Worked::PutOff);
+        }
+        match trouble {
+            Trouble::Store(error @ store::Error::Permanent { .. }) => Err(error.into()),
+            trouble if deliveries >= MAX_DELIVERIES => {
+                let reason = format!("given up after {deliveries} tries: {trouble}");
+                Ok(Worked::Stored(self.bury(item, reason, Vec::new()).await?))
+            }
+            trouble => Err(WorkError::Item {
+                campaign: item.campaign.to_string(),
+                step: item.step,
+                index: item.index,
+                source: trouble.into(),
+            }),
+        }
+    }
+
+    async fn bury(&self, item: &Item, reason: String, problems: Vec<Problem>) -> Result<Record, store::Error> {
+        tracing::warn!(campaign = %item.campaign, step = %item.step, index = item.index, reason, "an item failed");
+        self.store_record(item, Usage::default(), Outcome::Failed(Tombstone { reason, problems })).await
+    }
+
+    async fn store_record(&self, item: &Item, usage: Usage, result: Outcome) -> Result<Record, store::Error> {
+        let record = Record {
+            schema: record::Schema::V1,
+            step: item.step,
+            index: item.index,
+            attempt: item.attempt,
+            at: self.now(),
+            usage,
+            result,
+        };
+        record::write(self.store.blobs.as_ref(), &item.run(), record).await
+    }
+
+    /// Tells everybody whom it concerns. Done again with every delivery, because the one before may have died on the way.
+    async fn announce(&self, item: &Item, instance: &Instance, record: &Record) -> Result<(), store::Error> {
+        let arrived = arrivals::append(self.store.blobs.as_ref(), &item.run(), record).await?;
+        if arrived >= item.expected {
+            self.wake_if_through(instance, item.step, item.index / GROUP).await?;
+        }
+        self.progressed();
+        if item.step.stage == Stage::Generate && record.is_done() {
+            self.send_to_screen(item, instance).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_to_screen(&self, draft: &Item, instance: &Instance) -> Result<(), store::Error> {
+        let Some(screen) = instance.stage(Stage::Screen.into()) else { return Ok(()) };
+        let item = Item {
+            schema: ItemSchema::V1,
+            step: screen.step,
+            attempt: screen.attempt,
+            allowance: screen.allowance,
+            version: instance.version,
+            expected: u64::from(screen.group_size(draft.index / GROUP)),
+            ..draft.clone()
+        };
+        self.send(&item, Duration::ZERO).await
+    }
+}

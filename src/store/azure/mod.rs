@@ -1,0 +1,94 @@
+//! The store in an Azure Storage account.
+
+mod blobs;
+mod call;
+mod connection;
+mod queues;
+mod sas;
+
+use std::{env, sync::Arc};
+
+use azure_core::{
+    credentials::TokenCredential,
+    http::{ClientOptions, HttpClientOptions, RetryOptions, Transport, new_http_client, policies::Policy},
+};
+use azure_identity::{
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
+    WorkloadIdentityCredential,
+};
+use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
+use azure_storage_queue::{QueueServiceClient, QueueServiceClientOptions};
+
+use super::{Error, Store};
+use blobs::AzureBlobs;
+use connection::{Access, Connection};
+use queues::AzureQueues;
+use sas::Signed;
+
+/// An Azure Storage account, or the emulator.
+#[derive(Debug, Clone)]
+pub struct Azure {
+    blobs: Arc<AzureBlobs>,
+    queues: Arc<AzureQueues>,
+}
+
+/// The newest version of the REST interface that the emulator knows as well.
+const VERSION: &str = "2025-11-05";
+
+impl Azure {
+    /// Nothing is sent yet. `location` is
+    ///
+    /// * `UseDevelopmentStorage=true`,
+    /// * a connection string with an account key or a shared access signature,
+    /// * `https://ACCOUNT.blob.core.windows.net`, with a shared access signature behind it or, without one, for the
+    ///   Entra identity of this process: the workload identity of its pod, the managed identity of its function app or
+    ///   container, else whoever is logged in with `az` or `azd`.
+    pub fn open(location: &str) -> Result<Self, Error> {
+        let Connection { blobs, queues, access } = Connection::parse(location).map_err(|error| wrong(error.into()))?;
+        let (credential, signed) = match access {
+            Access::Key(key) => (None, Some(Signed::With(key))),
+            Access::Sas(sas) => (None, Some(Signed::By(sas))),
+            Access::Entra => (Some(identity().map_err(|error| wrong(error.into()))?), None),
+        };
+        let options = ClientOptions {
+            per_try_policies: signed.into_iter().map(|signed| Arc::new(signed) as Arc<dyn Policy>).collect(),
+            // See `call`.
+            retry: RetryOptions::none(),
+            // One pool of connections. Bodies come as they are stored.
+            transport: Some(Transport::new(new_http_client(Some(HttpClientOptions {
+                automatic_decompression: false,
+            })))),
+            ..Default::default()
+        };
+        let for_blobs = BlobServiceClientOptions { client_options: options.clone(), version: VERSION.into() };
+        let for_queues = QueueServiceClientOptions { client_options: options, version: VERSION.into() };
+        let blobs = BlobServiceClient::new(blobs, credential.clone(), Some(for_blobs));
+        let queues = QueueServiceClient::new(queues, credential, Some(for_queues));
+        Ok(Self {
+            blobs: Arc::new(AzureBlobs::new(blobs.map_err(|error| wrong(error.into()))?)),
+            queues: Arc::new(AzureQueues::new(queues.map_err(|error| wrong(error.into()))?)),
+        })
+    }
+
+    pub fn store(&self) -> Store {
+        Store { blobs: self.blobs.clone(), queues: self.queues.clone() }
+    }
+}
+
+/// Whoever runs the process has said which identity it is to have by the variables that he has set: those of AKS, or
+/// those of App Service, Functions and Container Apps. A laptop has none of them.
+fn identity() -> azure_core::Result<Arc<dyn TokenCredential>> {
+    if env::var_os("AZURE_FEDERATED_TOKEN_FILE").is_some() {
+        return Ok(WorkloadIdentityCredential::new(None)?);
+    }
+    if env::var_os("IDENTITY_ENDPOINT").is_some() {
+        let user_assigned_id = env::var("AZURE_CLIENT_ID").ok().map(UserAssignedId::ClientId);
+        let options = ManagedIdentityCredentialOptions { user_assigned_id, ..Default::default() };
+        return Ok(ManagedIdentityCredential::new(Some(options))?);
+    }
+    Ok(DeveloperToolsCredential::new(None)?)
+}
+
+fn wrong(source: call::Cause) -> Error {
+    Error::Permanent { what: "the storage account".to_owned(), source }
+}

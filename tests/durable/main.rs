@@ -1,0 +1,6 @@
+//! Durable orchestration under faults: nothing lost, nothing twice, whatever dies and whenever.
+
+mod checker;
+mod faults;
+mod simulated;
+mod simulation;
