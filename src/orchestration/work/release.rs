@@ -34,7 +34,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     Output::new(None, Usage::default(), &Released { variants })
 }
 
-/// The newest on exactly these variants: the one that opened the gate.
+/// The newest on exactly these variants: the one that opened the gate, as none is taken after it.
 async fn decision(job: Job<'_>, variants: &[Variant]) -> Result<Decision, Trouble> {
     let digest = collect::digest(variants)?;
     let approval = job.records.instance.approvals.iter().rev().find(|approval| approval.digest == digest);

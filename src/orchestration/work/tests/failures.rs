@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::driver::{Driver, Manner, add_up, deliveries, downloaded, plan, starter, verified};
+use super::{
+    driver::{Driver, Manner, add_up, deliveries, downloaded, plan, starter, verified},
+    watched::Watched,
+};
 use crate::{
     agents::{
         ProviderError,
@@ -26,10 +29,10 @@ use crate::{
         layout,
         ledger::Ledger,
         stage::Stage,
-        work::{Providers, Trouble},
+        work::{Agents as _, Providers, Trouble, Workshop},
     },
     report::Report,
-    store::Precondition,
+    store::{self, Precondition},
 };
 
 /// The third shard's delivery, one draft and one verdict are given up, each in its first attempt.
@@ -96,6 +99,28 @@ async fn a_rewind_delivers_what_was_given_up_and_closes_again() {
     let summary = driver.summary().await;
     add_up(&summary);
     assert_eq!(summary.customers.undelivered, 0);
+}
+
+#[tokio::test]
+async fn a_close_that_slept_through_a_rewind_does_not_undo_the_newer_one() {
+    let mut driver = with_failures().await;
+    let (item, before) = (driver.item(Stage::Close.into(), 0), driver.instance.clone());
+    let ledger = driver.run().file(&layout::blob(layout::LEDGER));
+    let (watched, store) = Watched::over(&driver.store, Some(ledger));
+    let scratch = tempfile::tempdir().unwrap();
+    let workshop = Workshop::new(store, scratch.path().to_owned(), Providers::default());
+    let sleeper = tokio::spawn(async move { workshop.perform(&item, &before).await });
+    watched.asleep.notified().await;
+
+    driver.fails = |_, _| false;
+    driver.ask(Request::Rewind { reason: "the worker is mended".to_owned() });
+    driver.play().await;
+    let files = driver.files().await;
+    watched.wake.notify_one();
+    // The ledger is the same in both; the audit is not.
+    let refused = sleeper.await.unwrap();
+    assert!(matches!(refused, Err(Trouble::Store(store::Error::PreconditionFailed { .. }))), "{refused:?}");
+    assert_eq!(driver.files().await, files);
 }
 
 #[tokio::test]

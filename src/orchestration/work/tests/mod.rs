@@ -5,6 +5,7 @@ mod driver;
 mod failures;
 mod people;
 mod sources;
+mod watched;
 
 use self::driver::{Driver, Manner, add_up, deliveries, verified};
 use crate::orchestration::instance::Status;

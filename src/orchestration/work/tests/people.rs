@@ -42,6 +42,8 @@ async fn only_what_a_person_approved_goes_out_and_the_rest_says_who_declined() {
     let chosen = collected.variants[0].id.clone();
     let decided = decision(digest, Approved::Only(vec![chosen.clone()]));
     decide(&mut driver, decided.clone(), digest).await;
+    // Too late: what is released is decided.
+    decide(&mut driver, decision(digest, Approved::All), digest).await;
     driver.play().await;
     assert_eq!(driver.instance.status, Status::Completed);
     let files = driver.files().await;
