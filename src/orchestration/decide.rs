@@ -302,6 +302,9 @@ impl Turn {
             (Request::Restart { .. }, status) if status.is_final() => None,
             (Request::Restart { .. }, _) => refuse("terminate the campaign before it is restarted"),
             (Request::Decide { .. }, status) if status.is_final() => refuse("the campaign has ended already"),
+            (Request::Decide { .. }, _) if self.next.stage(Stage::Release.into()).is_some() => {
+                refuse("the variants were released already")
+            }
             (Request::Decide { .. }, _) => None,
         }
     }
