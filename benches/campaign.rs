@@ -26,8 +26,8 @@ use std::{
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use cpo::orchestration::{
     campaign::{self, Ended, Inputs},
-    progress::Timing,
     stage::Stage,
+    summary::Timing,
 };
 use serde::{Deserialize, Serialize};
 

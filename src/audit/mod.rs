@@ -203,7 +203,8 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec_pretty(value).expect("audit records are plain data")
 }
 
-fn segment_path(name: &str) -> BlobPath {
+/// Of a segment in the campaign's folder.
+pub fn segment_path(name: &str) -> BlobPath {
     path(&format!("audit/segments/{name}.json"))
 }
 

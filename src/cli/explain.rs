@@ -9,6 +9,7 @@ use crate::{
     agents::experimentation::deliveries::Table,
     cli::{self, Format},
     domain::{
+        customer::ShardId,
         problem::Problem,
         variant::{Claim, Message},
         verdict::{Decision, Finding},
@@ -115,9 +116,8 @@ fn suppressed(args: &Args) -> Result<Option<Outcome>, Error> {
 }
 
 fn planned(args: &Args) -> Result<Option<Outcome>, Error> {
-    let mut shard = 0;
     let mut found = None;
-    deliveries::for_each(&args.campaign, |table: &Table| {
+    deliveries::for_each(&args.campaign, |shard, table: &Table| {
         if found.is_none() {
             found = table.rows().enumerate().find(|(_, row)| row.customer == args.customer).map(|(position, row)| {
                 let owned = |text: Option<&str>| text.map(str::to_owned);
@@ -134,7 +134,6 @@ fn planned(args: &Args) -> Result<Option<Outcome>, Error> {
                 (shard, position, planned, owned(row.variant), owned(row.slots))
             });
         }
-        shard += 1;
         Ok(())
     })?;
     let Some((shard, position, mut planned, variant, slots)) = found else { return Ok(None) };
@@ -146,8 +145,8 @@ fn planned(args: &Args) -> Result<Option<Outcome>, Error> {
 }
 
 /// The labels' table has the same rows in the same order as the deliveries' of the same shard.
-fn segment_reason(args: &Args, shard: u32, position: usize) -> Result<String, Error> {
-    let path = layout::table(layout::LABELS, crate::domain::customer::ShardId(shard));
+fn segment_reason(args: &Args, shard: ShardId, position: usize) -> Result<String, Error> {
+    let path = layout::table(layout::LABELS, shard);
     let file = args.campaign.join(path.as_str());
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
         Error::failed(format!("{} cannot be read", file.display()), error)

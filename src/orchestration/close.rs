@@ -1,4 +1,4 @@
-//! The last stage: the report, the audit, and what comes after them when outcomes arrive.
+//! The report of a run, from what its stages left.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -23,7 +23,7 @@ use crate::{
         variant::Variant,
     },
     ingest::Ingested,
-    orchestration::{finished::Frozen, layout, ledger::Ledger, progress::Timing},
+    orchestration::{finished::Frozen, layout, ledger::Ledger, summary::Timing},
     report::{
         AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FailedItem, FileEntry, Funnel, ReasonCount,
         Report, Schema, SegmentFacts, Segmentation, Sources, StageCost, StageTime,

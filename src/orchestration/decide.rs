@@ -317,7 +317,7 @@ impl Turn {
             (Request::Decide { .. }, status) if status.is_final() => refuse("the campaign has ended already"),
             // What goes out is made from the newest decision, which must be the one that the gate was passed with.
             (Request::Decide { .. }, _) if self.next.stage(Stage::Release.into()).is_some() => {
-                refuse("the messages were released already")
+                refuse("the variants were released already")
             }
             (Request::Decide { .. }, _) => None,
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     instance::Instance,
@@ -38,7 +38,7 @@ pub struct Engine {
     clock: Clock,
     views: Mutex<HashMap<CampaignId, (Instant, Arc<Instance>)>>,
     /// Told whenever this engine changed an instance or brought an item through.
-    changed: Notify,
+    progress: watch::Sender<()>,
 }
 
 /// Tells the time that is written down. What it says decides nothing but deadlines.
@@ -66,7 +66,7 @@ pub struct Held {
 
 impl Engine {
     pub fn new(store: Store, agents: Arc<dyn Agents>, clock: Clock) -> Self {
-        Self { store, agents, clock, views: Mutex::default(), changed: Notify::new() }
+        Self { store, agents, clock, views: Mutex::default(), progress: watch::Sender::new(()) }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -124,11 +124,11 @@ impl Engine {
     }
 
     pub(super) fn progressed(&self) {
-        self.changed.notify_waiters();
+        self.progress.send_replace(());
     }
 
-    /// Waits until this engine gets anything done, `at_most` so long.
-    pub async fn change(&self, at_most: Duration) {
-        let _ = tokio::time::timeout(at_most, self.changed.notified()).await;
+    /// Hears of everything that this engine gets done from now on. What others do it does not hear of.
+    pub fn progress(&self) -> watch::Receiver<()> {
+        self.progress.subscribe()
     }
 }

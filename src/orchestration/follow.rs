@@ -1,6 +1,9 @@
 //! Watching a campaign from outside, whoever works on it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use super::{
     client::{StageView, View},
@@ -12,8 +15,9 @@ use super::{
 };
 use crate::{Error, domain::id::CampaignId, store};
 
-/// Views are at least so far apart, and at most a second.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Looking costs a little: views of a long campaign are further apart.
+const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(250);
+/// How often to look for what others have done.
 const AT_MOST: Duration = Duration::from_secs(1);
 
 /// Tells the watcher what happens until nothing will happen any more by itself: the campaign has ended, is suspended,
@@ -26,7 +30,9 @@ pub async fn until_rest(
     let failed = |error: &dyn std::fmt::Display| Error::failed("the campaign cannot be watched", error.to_string());
     let mut known: BTreeMap<Step, StageView> = BTreeMap::new();
     let mut is_first = true;
+    let (since, mut progress) = (Instant::now(), engine.progress());
     loop {
+        progress.mark_unchanged();
         let view = match engine.status(campaign).await {
             Ok(view) => view,
             // Whoever works on it has the same trouble, and decides what to do about it.
@@ -50,8 +56,9 @@ pub async fn until_rest(
                 return Ok(view);
             }
         }
-        tokio::time::sleep(PAUSE).await;
-        engine.change(AT_MOST).await;
+        tokio::time::sleep((since.elapsed() / 50).clamp(*PAUSES.start(), *PAUSES.end())).await;
+        // The engine outlives its watchers.
+        let _ = tokio::time::timeout(AT_MOST, progress.changed()).await;
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::stage::{Stage, Step};
+use super::stage::Step;
 
 #[derive(Debug, Clone)]
 pub enum Event {
     Started {
         step: Step,
-        /// In the stage's items, see [`Stage::unit`].
+        /// In the stage's items, see [`Stage::unit`](super::stage::Stage::unit).
         total: u64,
     },
     /// `done` of the step's total.
@@ -20,11 +20,4 @@ pub enum Event {
         /// `None`: it was done before this run began.
         took: Option<Duration>,
     },
-}
-
-/// How long a stage took.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct Timing {
-    pub stage: Stage,
-    pub seconds: f64,
 }

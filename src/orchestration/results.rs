@@ -23,7 +23,7 @@ use crate::{
 /// Joins an outcomes file with a finished campaign's assignment and analyses it.
 pub fn analyze(campaign: &Path, outcomes: &Path, metrics: &[Metric], design: &Design) -> Result<Results, Error> {
     join::analyze_campaign(outcomes, metrics, design, |visit| {
-        deliveries::for_each(campaign, |table| {
+        deliveries::for_each(campaign, |_, table| {
             table
                 .rows()
                 .try_for_each(|row| visit(&Assigned { customer: row.customer, segment: row.segment, arm: row.arm }))
@@ -37,7 +37,7 @@ pub fn simulate(campaign: &Path, design: &Design) -> Result<Results, Error> {
     let file = campaign.join(layout::OUTCOMES);
     let out = BufWriter::new(File::create(&file).map_err(|error| failed(error.into()))?);
     let mut simulation = Simulation::new(design, out).map_err(failed)?;
-    deliveries::for_each(campaign, |table| {
+    deliveries::for_each(campaign, |_, table| {
         table.rows().try_for_each(|row| simulation.add(row.customer, row.arm)).map_err(failed)
     })?;
     simulation.finish().map_err(failed)?.flush().map_err(|error| failed(error.into()))?;

@@ -5,13 +5,13 @@ use std::{
     path::PathBuf,
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     instance::{Instance, Progress, Status},
     layout,
     names::Run,
-    progress::Timing,
     stage::Stage,
     work::{Closed, Records},
 };
@@ -42,6 +42,13 @@ pub struct Summary {
     /// In words; only where outcomes were invented.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub simulated_decision: Option<String>,
+}
+
+/// How long a stage took.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Timing {
+    pub stage: Stage,
+    pub seconds: f64,
 }
 
 /// They add up: `read` is the sum of the others.
@@ -137,12 +144,15 @@ fn seconds(instance: &Instance) -> f64 {
     }
 }
 
-/// Of the stages that have ended, all passes of one together; generate and screen run at the same time.
+/// Of the stages that have ended, all passes of one together. A stage that ran beside the one before it is timed from
+/// that one's end, so that together they are never longer than the run.
 pub fn timings(instance: &Instance) -> Vec<Timing> {
     let mut timings: Vec<Timing> = Vec::new();
+    let mut told = Timestamp::MIN;
     for state in &instance.stages {
         let Progress::Closed { at, .. } = state.state else { continue };
-        let seconds = at.duration_since(state.opened).as_secs_f64();
+        let seconds = at.duration_since(state.opened.max(told)).as_secs_f64().max(0.0);
+        told = told.max(at);
         let stage = state.step.stage;
         match timings.iter_mut().find(|timing| timing.stage == stage) {
             Some(timing) => timing.seconds += seconds,

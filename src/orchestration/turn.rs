@@ -229,13 +229,15 @@ impl Engine {
         Ok(Some((held, some_are_through)))
     }
 
-    /// Whoever sends a request writes it first and the mark in `active/` after it. So a request that is not seen here
-    /// has its mark yet to come, or was taken in by another turn: then the instance, read after it, runs again.
+    /// Takes the campaign off the sweeper's list, unless somebody wants something of it again.
+    ///
+    /// Whoever sends a request writes it first and the mark after it. So a request that is not seen here has its mark
+    /// yet to come, or was taken in by a turn whose state is seen.
     pub(super) async fn retire(&self, campaign: &CampaignId) -> Result<(), store::Error> {
         self.store.blobs.delete(&names::active(campaign)).await?;
         let waiting = self.store.blobs.list(Some(&names::inbox(campaign))).await?;
-        let runs = self.load(campaign).await?.is_some_and(|held| !held.instance.status.is_final());
-        if waiting.is_empty() && !runs { Ok(()) } else { self.mark_active(campaign).await }
+        let is_at_rest = self.load(campaign).await?.is_none_or(|held| held.instance.status.is_final());
+        if waiting.is_empty() && is_at_rest { Ok(()) } else { self.mark_active(campaign).await }
     }
 
     pub(super) async fn mark_active(&self, campaign: &CampaignId) -> Result<(), store::Error> {

@@ -29,6 +29,7 @@ use crate::{
         summary::{self, CustomerCounts, VariantCounts},
     },
     report::{FailedItem, FileEntry},
+    store::BlobPath,
 };
 
 /// The run in numbers, see [`Summary`](summary::Summary).
@@ -47,6 +48,8 @@ pub struct Closed {
 
 pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let (context, records, folder) = (job.context, job.records, job.folder());
+    // Before anything is looked at: what a later pass writes from newer records, this one does not replace.
+    let standing = folder.standing(documents()).await?;
     let campaign = &context.start.campaign;
     let admitted = context.admitted(records).await?;
     let designed = context.designed(records).await?;
@@ -67,11 +70,11 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let mut files = Files { recorder: Recorder::new(records.run.campaign.clone()), listed: Vec::new() };
     let model_file = super::fit::model(context, records).await?;
     files.add_all(admitted, &model_file, designed, &collected, &released, &deliveries);
-    let written = folder.replace(layout::blob(layout::LEDGER), to_json(&ledger)?).await?;
-    files.add("ledger", "what every provider call cost", &written);
-    let (root, documents) = audit::documents(&files.recorder);
-    for (path, bytes) in documents {
-        folder.replace(path, bytes).await?;
+    let written = folder.replace(&standing, layout::blob(layout::LEDGER), to_json(&ledger)?).await?;
+    files.add(LEDGER, "what every provider call cost", &written);
+    let (root, audit) = audit::documents(&files.recorder);
+    for (path, bytes) in audit {
+        folder.replace(&standing, path, bytes).await?;
     }
 
     let report = Finished {
@@ -96,8 +99,8 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     }
     .report();
     let html = report.html().map_err(|error| Trouble::Defect(error.into()))?;
-    folder.replace(layout::blob(layout::REPORT_JSON), to_json(&report)?).await?;
-    folder.replace(layout::blob(layout::REPORT_HTML), html.into_bytes()).await?;
+    folder.replace(&standing, layout::blob(layout::REPORT_JSON), to_json(&report)?).await?;
+    folder.replace(&standing, layout::blob(layout::REPORT_HTML), html.into_bytes()).await?;
 
     let customers = CustomerCounts::of(&admitted.ingested, &deliveries.tally, deliveries.undelivered());
     let mut warnings = Vec::new();
@@ -117,6 +120,21 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         warnings,
     };
     Output::new(None, Usage::default(), &closed)
+}
+
+const PLAN: &str = "plan";
+const INGEST: &str = "ingest";
+const SEGMENTS: &str = "segments";
+const EXPERIMENT: &str = "experiment";
+const CONTENT: &str = "content";
+const DELIVERIES: &str = "deliveries";
+const LEDGER: &str = "ledger";
+
+/// All that a close writes.
+fn documents() -> impl Iterator<Item = BlobPath> {
+    let segments = [INGEST, PLAN, SEGMENTS, EXPERIMENT, CONTENT, DELIVERIES, LEDGER];
+    let others = [layout::LEDGER, audit::ROOT, layout::REPORT_JSON, layout::REPORT_HTML];
+    segments.into_iter().map(audit::segment_path).chain(others.map(layout::blob))
 }
 
 /// What the providers answered, in all attempts.
@@ -147,8 +165,7 @@ impl Answers {
         while let Some(record) = records.try_next().await? {
             let provider = match (&record.result, stage) {
                 (Outcome::Done { output, .. }, Stage::Generate) => {
-                    let Drafted { writer, .. } =
-                        serde_json::from_str(output.get()).map_err(|error| Trouble::Defect(error.into()))?;
+                    let Drafted { writer, .. } = serde_json::from_str(output.get())?;
                     writer
                 }
                 _ => present.to_owned(),
@@ -226,18 +243,18 @@ impl Files {
         released: &Released,
         deliveries: &Deliveries,
     ) {
-        self.add("ingest", "rows that could not be used, with line, column and reason", &admitted.quarantine);
-        self.add("ingest", "customers who may not be contacted, with the reason", &admitted.suppressed);
-        self.add_tables("ingest", layout::SHARDS, "customers who may be contacted", &admitted.shards);
-        self.add("plan", "the frozen campaign file and the digests of its inputs", &admitted.campaign);
-        self.add("plan", "the documents as they were", &admitted.content);
-        self.add("ingest", "every column of the customer file, described", &admitted.quality);
-        self.add("segments", "how customers are put into segments", model);
-        self.add_tables("segments", layout::LABELS, "every customer's segment and why", &designed.labels);
-        self.add("experiment", "what the test can and cannot find out", &designed.design);
-        self.add("content", "the passages each segment's messages may draw on", &collected.passages);
-        self.add("content", "every variant with claims, sources and verdicts", &released.variants);
-        self.add_tables("deliveries", layout::DELIVERIES, "what becomes of every customer", &deliveries.tables);
+        self.add(INGEST, "rows that could not be used, with line, column and reason", &admitted.quarantine);
+        self.add(INGEST, "customers who may not be contacted, with the reason", &admitted.suppressed);
+        self.add_tables(INGEST, layout::SHARDS, "customers who may be contacted", &admitted.shards);
+        self.add(PLAN, "the frozen campaign file and the digests of its inputs", &admitted.campaign);
+        self.add(PLAN, "the documents as they were", &admitted.content);
+        self.add(INGEST, "every column of the customer file, described", &admitted.quality);
+        self.add(SEGMENTS, "how customers are put into segments", model);
+        self.add_tables(SEGMENTS, layout::LABELS, "every customer's segment and why", &designed.labels);
+        self.add(EXPERIMENT, "what the test can and cannot find out", &designed.design);
+        self.add(CONTENT, "the passages each segment's messages may draw on", &collected.passages);
+        self.add(CONTENT, "every variant with claims, sources and verdicts", &released.variants);
+        self.add_tables(DELIVERIES, layout::DELIVERIES, "what becomes of every customer", &deliveries.tables);
     }
 
     fn add(&mut self, segment: &str, what: &str, written: &Written) {

@@ -46,7 +46,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
 
 /// Names what a person looks at and decides on.
 pub fn digest(variants: &[Variant]) -> Result<Digest, Trouble> {
-    Digest::of_json(&variants).map_err(|error| Trouble::Defect(error.into()))
+    Ok(Digest::of_json(&variants)?)
 }
 
 /// No stage has more items than an `u32` counts.

@@ -1,6 +1,10 @@
 //! What the items of one run share; each process reads it once.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use jiff::civil::Date;
 use serde::de::DeserializeOwned;
@@ -115,6 +119,41 @@ impl Context {
             Ok(Arc::new(Delivering::new(&self.start.campaign, model.segments(), &variants)))
         };
         self.delivering.get_or_try_init(read).await
+    }
+}
+
+/// Those of the runs that a process works on.
+#[derive(Debug, Default)]
+pub struct Contexts {
+    /// The last used first.
+    known: Mutex<VecDeque<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    run: Run,
+    context: Arc<OnceCell<Arc<Context>>>,
+}
+
+impl Contexts {
+    /// Of more runs than this at once, some are read again and again.
+    const MOST: usize = 4;
+
+    pub async fn of(&self, records: Records<'_>) -> Result<Arc<Context>, Trouble> {
+        let cell = self.cell(records.run);
+        let read = || async { Context::read(records).await.map(Arc::new) };
+        cell.get_or_try_init(read).await.cloned()
+    }
+
+    fn cell(&self, run: &Run) -> Arc<OnceCell<Arc<Context>>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = known.iter().position(|known| known.run == *run);
+        let used = position.and_then(|position| known.remove(position));
+        let used = used.unwrap_or_else(|| Known { run: run.clone(), context: Arc::default() });
+        let context = Arc::clone(&used.context);
+        known.push_front(used);
+        known.truncate(Self::MOST);
+        context
     }
 }
 

@@ -5,6 +5,7 @@
 //! functions of the item's inputs, or they are replaced.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::BufReader,
     path::{Path, PathBuf},
@@ -23,7 +24,7 @@ use crate::{
         digest::Digest,
     },
     orchestration::names::Run,
-    store::{self, BlobPath, Blobs, Precondition, table},
+    store::{self, BlobPath, Blobs, ETag, Precondition, table},
 };
 
 #[derive(Clone, Copy)]
@@ -37,6 +38,9 @@ pub struct Encoded {
     pub bytes: Vec<u8>,
     pub sha256: Digest,
 }
+
+/// The states that documents were in.
+pub struct Standing(HashMap<BlobPath, ETag>);
 
 impl From<Vec<u8>> for Encoded {
     fn from(bytes: Vec<u8>) -> Self {
@@ -84,11 +88,33 @@ impl Folder<'_> {
         Ok(Written { path, bytes, sha256 })
     }
 
-    /// In the place of what an earlier pass wrote.
-    pub async fn replace(&self, path: BlobPath, bytes: Vec<u8>) -> Result<Written, Trouble> {
+    /// What stands under these names now, to be replaced later.
+    pub async fn standing(&self, paths: impl IntoIterator<Item = BlobPath>) -> Result<Standing, Trouble> {
+        let mut standing = HashMap::new();
+        for path in paths {
+            match self.blobs.get(&self.run.file(&path)).await {
+                Ok(blob) => drop(standing.insert(path, blob.etag)),
+                Err(store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Standing(standing))
+    }
+
+    /// In the place of what stood there; refused where somebody else has replaced it by something else meanwhile.
+    pub async fn replace(&self, standing: &Standing, path: BlobPath, bytes: Vec<u8>) -> Result<Written, Trouble> {
         let Encoded { bytes, sha256 } = bytes.into();
+        let blob = self.run.file(&path);
+        let when = standing.0.get(&path).map_or(Precondition::Absent, |etag| Precondition::Match(etag.clone()));
         let written = Written { path, bytes: bytes.len() as u64, sha256 };
-        self.blobs.put(&self.run.file(&written.path), bytes, Precondition::None).await?;
+        match self.blobs.put(&blob, bytes, when).await {
+            Err(error) if may_be_there(&error) => {
+                if Digest::of(self.blobs.get(&blob).await?.bytes) != sha256 {
+                    return Err(error.into());
+                }
+            }
+            put => drop(put?),
+        }
         Ok(written)
     }
 
@@ -108,12 +134,13 @@ impl Folder<'_> {
 }
 
 pub fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Trouble> {
-    serde_json::to_vec_pretty(value).map_err(|error| Trouble::Defect(error.into()))
+    Ok(serde_json::to_vec_pretty(value)?)
 }
 
-/// An answer can be lost after the write was done.
+/// An answer can be lost after the write was done, and another worker may have written the same.
 fn may_be_there(error: &store::Error) -> bool {
-    matches!(error, store::Error::AlreadyExists { .. } | store::Error::Ambiguous { .. })
+    use store::Error::{AlreadyExists, Ambiguous, PreconditionFailed};
+    matches!(error, AlreadyExists { .. } | Ambiguous { .. } | PreconditionFailed { .. })
 }
 
 async fn size_and_digest(file: PathBuf) -> Result<(u64, Digest), Trouble> {

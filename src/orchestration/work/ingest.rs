@@ -61,7 +61,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         return Err(Trouble::Problems(vec![nobody_left(&ingested, start.customers.name())]));
     }
     let Lists { quarantine, suppressed } = lists;
-    let frozen = Frozen::new(start, ingested.digest).map_err(|error| Trouble::Defect(error.into()))?;
+    let frozen = Frozen::new(start, ingested.digest)?;
     let (fitter, model) = match first_pass(context)? {
         Next::Pass(fitter) => (Some(fitter), None),
         Next::Model(model) => (None, Some(folder.put_json(layout::blob(layout::MODEL), &model).await?)),

@@ -21,27 +21,20 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    future::Future,
-    io,
-    num::NonZeroUsize,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, io, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::sync::OnceCell;
 
 pub use self::{close::Closed, collect::Collected, ingest::Admitted, records::Records};
-use self::{context::Context, folder::Folder};
+use self::{
+    context::{Context, Contexts},
+    folder::Folder,
+};
 use super::{
     instance::{Fact, Instance},
     item::Item,
-    names::Run,
     stage::Stage,
 };
 use crate::{
@@ -57,9 +50,6 @@ use crate::{
 
 /// Calls of one provider under way at once, as long as it bears them.
 const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
-
-/// Runs that a process remembers the shared parts of.
-const RUNS: usize = 4;
 
 /// Who answers the agents' questions.
 #[derive(Clone)]
@@ -86,7 +76,7 @@ impl fmt::Debug for Providers {
 #[async_trait]
 pub trait Agents: fmt::Debug + Send + Sync {
     /// Does one item. `instance` is at least as new as the item's message.
-    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble>;
+    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Setback>;
 }
 
 /// The five agents at work on one store.
@@ -97,12 +87,8 @@ pub struct Workshop {
     scratch: PathBuf,
     providers: Providers,
     limits: Limits,
-    /// The newest in use first.
-    contexts: Mutex<VecDeque<(Run, SharedContext)>>,
+    contexts: Contexts,
 }
-
-/// Read by whoever needs it first.
-type SharedContext = Arc<OnceCell<Arc<Context>>>;
 
 /// One per provider: each bears what it bears, whoever asks.
 #[derive(Debug)]
@@ -116,40 +102,30 @@ impl Workshop {
     pub fn new(store: Store, scratch: PathBuf, providers: Providers) -> Self {
         let [retriever, writer, screen] = [CALLS; 3].map(Limiter::new);
         let limits = Limits { retriever, writer, screen };
-        Self { store, scratch, providers, limits, contexts: Mutex::default() }
-    }
-
-    fn context(&self, run: &Run) -> SharedContext {
-        let mut contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = contexts.iter().position(|(known, _)| known == run).and_then(|known| contexts.remove(known));
-        let (run, context) = known.unwrap_or_else(|| (run.clone(), Arc::default()));
-        contexts.push_front((run, Arc::clone(&context)));
-        contexts.truncate(RUNS);
-        context
+        Self { store, scratch, providers, limits, contexts: Contexts::default() }
     }
 }
 
 #[async_trait]
 impl Agents for Workshop {
-    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble> {
+    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Setback> {
         let run = item.run();
         let records = Records { blobs: self.store.blobs.as_ref(), run: &run, instance };
-        let shared = self.context(&run);
-        let context = shared.get_or_try_init(|| async { Context::read(records).await.map(Arc::new) }).await?;
+        let context = &self.contexts.of(records).await?;
         let job = Job { item, records, context, workshop: self };
         match item.step.stage {
-            Stage::Ingest => ingest::perform(job).await,
-            Stage::Profile => fit::profile(job).await,
-            Stage::Fit => fit::perform(job).await,
-            Stage::Label => label::perform(job).await,
-            Stage::Design => design::perform(job).await,
+            Stage::Ingest => Ok(ingest::perform(job).await?),
+            Stage::Profile => Ok(fit::profile(job).await?),
+            Stage::Fit => Ok(fit::perform(job).await?),
+            Stage::Label => Ok(label::perform(job).await?),
+            Stage::Design => Ok(design::perform(job).await?),
             Stage::Retrieve => retrieve::perform(job).await,
             Stage::Generate => generate::perform(job).await,
             Stage::Screen => screen::perform(job).await,
-            Stage::Collect => collect::perform(job).await,
-            Stage::Release => release::perform(job).await,
-            Stage::Deliver => deliver::perform(job).await,
-            Stage::Close => close::perform(job).await,
+            Stage::Collect => Ok(collect::perform(job).await?),
+            Stage::Release => Ok(release::perform(job).await?),
+            Stage::Deliver => Ok(deliver::perform(job).await?),
+            Stage::Close => Ok(close::perform(job).await?),
         }
     }
 }
@@ -213,8 +189,7 @@ pub struct Output {
 
 impl Output {
     pub fn new(fact: Option<Fact>, usage: Usage, value: &impl Serialize) -> Result<Self, Trouble> {
-        let value = serde_json::value::to_raw_value(value).map_err(|error| Trouble::Defect(error.into()))?;
-        Ok(Self { fact, usage, value })
+        Ok(Self { fact, usage, value: serde_json::value::to_raw_value(value)? })
     }
 }
 
@@ -234,9 +209,29 @@ pub enum Trouble {
     Defect(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// An item that gave nothing, and what that took all the same.
+#[derive(Debug)]
+pub struct Setback {
+    pub trouble: Trouble,
+    pub usage: Usage,
+}
+
+impl<T: Into<Trouble>> From<T> for Setback {
+    fn from(trouble: T) -> Self {
+        Self { trouble: trouble.into(), usage: Usage::default() }
+    }
+}
+
+/// Of the scratch folder.
 impl From<io::Error> for Trouble {
-    /// Of the scratch folder.
     fn from(error: io::Error) -> Self {
+        Self::Defect(error.into())
+    }
+}
+
+/// Of what was stored by this program.
+impl From<serde_json::Error> for Trouble {
+    fn from(error: serde_json::Error) -> Self {
         Self::Defect(error.into())
     }
 }

@@ -34,13 +34,13 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     Output::new(None, Usage::default(), &Released { variants })
 }
 
-/// The newest on exactly these variants: the one that opened the gate.
+/// The newest on exactly these variants: the one that opened the gate, as none is taken after it.
 async fn decision(job: Job<'_>, variants: &[Variant]) -> Result<Decision, Trouble> {
     let digest = collect::digest(variants)?;
     let approval = job.records.instance.approvals.iter().rev().find(|approval| approval.digest == digest);
     let approval = approval.ok_or_else(|| Trouble::Defect("variants wait for a review, and nobody decided".into()))?;
     let blob = job.records.blobs.get(&names::input(&job.records.run.campaign, approval.decision)).await?;
-    let decision: Decision = serde_json::from_slice(&blob.bytes).map_err(|error| Trouble::Defect(error.into()))?;
+    let decision: Decision = serde_json::from_slice(&blob.bytes)?;
     if decision.digest != digest {
         return Err(Trouble::Defect("the decision is on other variants than its approval says".into()));
     }
