@@ -128,6 +128,14 @@ pub struct Usage {
     pub cost_usd: Usd,
 }
 
+impl Usage {
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+}
+
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
         self.requests += other.requests;

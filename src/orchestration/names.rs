@@ -9,6 +9,7 @@
 //! instances/<campaign>/inputs/<digest>.json                 what it was started with; decisions of people
 //! instances/<campaign>/<generation>/arrivals/<step>/<group> who is through, a line each
 //! instances/<campaign>/<generation>/items/<step>/<item>     what each item gave; written once
+//! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent that gave nothing, a line each
 //! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
 //! campaigns/<campaign>/<generation>/                        the run's folder
 //! ```
@@ -89,6 +90,11 @@ impl Run {
 
     pub fn claim(&self, step: Step, index: u32) -> BlobPath {
         path(format!("{INSTANCES}/{}/{}/claims/{step}/{index:08}", self.campaign, self.generation))
+    }
+
+    /// What tries at an item have spent that gave nothing, a line each.
+    pub fn spent(&self, step: Step, index: u32, attempt: u32) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/spent/{step}/{index:08}.{attempt}", self.campaign, self.generation))
     }
 
     /// Where the run's files are.

@@ -17,11 +17,11 @@ use super::{
     item::{Item, ItemSchema},
     record::{self, Outcome, Record, Tombstone},
     stage::{Stage, Step},
-    work::{Output, Trouble},
+    work::{Output, Setback, Trouble},
 };
 use crate::{
     agents::provider::ErrorKind,
-    domain::{money::Usd, problem::Problem, variant::Usage},
+    domain::{money::Usd, variant::Usage},
     store,
 };
 
@@ -86,7 +86,8 @@ impl Engine {
             Some(record) => record,
             None => {
                 let reason = format!("given up after {MAX_DELIVERIES} tries, in each of which the process died");
-                self.bury(&item, reason, Vec::new()).await?
+                let tombstone = Tombstone { reason, problems: Vec::new() };
+                self.bury(&item, self.spent(&item).await?, tombstone).await?
             }
         };
         Ok(self.announce(&item, &instance, &record).await?)
@@ -183,18 +184,22 @@ impl Engine {
     }
 
     async fn do_work(&self, item: &Item, instance: &Instance, deliveries: u32) -> Result<Worked, WorkError> {
-        let work = pin!(self.agents.perform(item, instance));
-        let trouble = match tokio::time::timeout(ITEM_TIME, work).await {
+        // What the tries before this one have spent is spent of the same allowance.
+        let before = self.spent(item).await?;
+        let left = Item { allowance: item.allowance.checked_sub(before.cost_usd).unwrap_or_default(), ..item.clone() };
+        let work = pin!(self.agents.perform(&left, instance));
+        let Setback { trouble, usage } = match tokio::time::timeout(ITEM_TIME, work).await {
             Ok(Ok(Output { fact, usage, value: output })) => {
-                return Ok(Worked::Stored(self.store_record(item, usage, Outcome::Done { fact, output }).await?));
+                let record = self.store_record(item, before.and(usage), Outcome::Done { fact, output }).await?;
+                return Ok(Worked::Stored(record));
             }
-            Ok(Err(trouble)) => trouble,
-            Err(_) => Trouble::Defect(format!("it took more than {} s", ITEM_TIME.as_secs()).into()),
+            Ok(Err(setback)) => setback,
+            Err(_) => Trouble::Defect(format!("it took more than {} s", ITEM_TIME.as_secs()).into()).into(),
         };
         let busy = match &trouble {
             Trouble::Problems(problems) => {
-                let reason = trouble.to_string();
-                return Ok(Worked::Stored(self.bury(item, reason, problems.clone()).await?));
+                let tombstone = Tombstone { reason: trouble.to_string(), problems: problems.clone() };
+                return Ok(Worked::Stored(self.bury(item, before.and(usage), tombstone).await?));
             }
             Trouble::Provider(error) => match error.kind {
                 ErrorKind::Throttled { retry_after } => Some(retry_after.unwrap_or(BUSY)),
@@ -203,17 +208,22 @@ impl Engine {
             Trouble::Store(store::Error::Throttled { retry_after, .. }) => Some(retry_after.unwrap_or(BUSY)),
             _ => None,
         };
-        if let Some(delay) = busy {
-            self.send(item, delay).await?;
-            return Ok(Worked::PutOff);
+        if busy.is_none()
+            && deliveries >= MAX_DELIVERIES
+            && !matches!(trouble, Trouble::Store(store::Error::Permanent { .. }))
+        {
+            let reason = format!("given up after {deliveries} tries: {trouble}");
+            let tombstone = Tombstone { reason, problems: Vec::new() };
+            return Ok(Worked::Stored(self.bury(item, before.and(usage), tombstone).await?));
         }
-        match trouble {
-            Trouble::Store(error @ store::Error::Permanent { .. }) => Err(error.into()),
-            trouble if deliveries >= MAX_DELIVERIES => {
-                let reason = format!("given up after {deliveries} tries: {trouble}");
-                Ok(Worked::Stored(self.bury(item, reason, Vec::new()).await?))
+        self.note_spent(item, usage).await?;
+        match (busy, trouble) {
+            (Some(delay), _) => {
+                self.send(item, delay).await?;
+                Ok(Worked::PutOff)
             }
-            trouble => Err(WorkError::Item {
+            (None, Trouble::Store(error)) => Err(error.into()),
+            (None, trouble) => Err(WorkError::Item {
                 campaign: item.campaign.to_string(),
                 step: item.step,
                 index: item.index,
@@ -222,9 +232,39 @@ impl Engine {
         }
     }
 
-    async fn bury(&self, item: &Item, reason: String, problems: Vec<Problem>) -> Result<Record, store::Error> {
+    /// What earlier tries of this attempt have spent, as far as they lived to tell.
+    async fn spent(&self, item: &Item) -> Result<Usage, store::Error> {
+        let mut spent = Usage::default();
+        if item.allowance == Usd::ZERO {
+            return Ok(spent);
+        }
+        let path = item.run().spent(item.step, item.index, item.attempt);
+        let lines = match self.store.blobs.get(&path).await {
+            Ok(blob) => blob.bytes,
+            Err(store::Error::NotFound { .. }) => return Ok(spent),
+            Err(error) => return Err(error),
+        };
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let usage: Usage = serde_json::from_slice(line)
+                .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;
+            spent += usage;
+        }
+        Ok(spent)
+    }
+
+    async fn note_spent(&self, item: &Item, usage: Usage) -> Result<(), store::Error> {
+        if usage == Usage::default() {
+            return Ok(());
+        }
+        let mut line = serde_json::to_vec(&usage).expect("numbers are plain data");
+        line.push(b'\n');
+        self.store.blobs.append(&item.run().spent(item.step, item.index, item.attempt), line).await.map(drop)
+    }
+
+    async fn bury(&self, item: &Item, usage: Usage, tombstone: Tombstone) -> Result<Record, store::Error> {
+        let reason = tombstone.reason.as_str();
         tracing::warn!(campaign = %item.campaign, step = %item.step, index = item.index, reason, "an item failed");
-        self.store_record(item, Usage::default(), Outcome::Failed(Tombstone { reason, problems })).await
+        self.store_record(item, usage, Outcome::Failed(tombstone)).await
     }
 
     async fn store_record(&self, item: &Item, usage: Usage, result: Outcome) -> Result<Record, store::Error> {

@@ -14,7 +14,7 @@ use cpo::{
         instance::{Allowances, Fact, Instance, Plan},
         item::Item,
         stage::{Stage, Step},
-        work::{Agents, Output, Trouble},
+        work::{Agents, Output, Setback, Trouble},
     },
 };
 
@@ -26,7 +26,7 @@ pub struct Shape {
     pub queries: u32,
     pub variants: u32,
     pub needs_review: u32,
-    /// What a draft may cost; each costs a third of it.
+    /// What a draft may cost; each costs [`DRAFT`] of it.
     pub allowance: Usd,
 }
 
@@ -37,6 +37,9 @@ impl Shape {
 
 /// What an item is made to answer, by step, index, and how often it was asked before.
 type Mood = Box<dyn Fn(&Item, u32) -> Result<(), Trouble> + Send + Sync>;
+
+/// The share of its allowance that a draft costs, and a try at one that fails.
+pub const DRAFT: f64 = 0.3;
 
 /// What was done, kept outside of the system under test.
 #[derive(Debug, Default)]
@@ -78,6 +81,17 @@ impl Simulated {
         Digest::of("variants")
     }
 
+    /// Every call costs, whatever it gives; none may cost more than is left.
+    fn spend(&self, item: &Item) -> Usage {
+        let cost = Usd::from_dollars(self.shape.allowance.dollars() * DRAFT).unwrap();
+        if item.step.stage != Stage::Generate || cost == Usd::ZERO || cost > item.allowance {
+            return Usage::default();
+        }
+        let mut journal = self.journal.lock().unwrap();
+        journal.spent = journal.spent + cost;
+        Usage { requests: 1, cost_usd: cost, ..Usage::default() }
+    }
+
     fn fact(&self, item: &Item) -> Option<Fact> {
         let shape = &self.shape;
         match item.step.stage {
@@ -101,24 +115,19 @@ impl Simulated {
 
 #[async_trait]
 impl Agents for Simulated {
-    async fn perform(&self, item: &Item, _: &Instance) -> Result<Output, Trouble> {
+    async fn perform(&self, item: &Item, _: &Instance) -> Result<Output, Setback> {
         let call = {
             let mut journal = self.journal.lock().unwrap();
             let calls = journal.calls.entry((item.generation, item.step, item.index)).or_default();
             *calls += 1;
             *calls
         };
-        (self.mood)(item, call - 1)?;
-        let mut usage = Usage::default();
-        if item.step.stage == Stage::Generate && item.allowance > Usd::ZERO {
-            usage.requests = 1;
-            usage.cost_usd = Usd::from_dollars(item.allowance.dollars() / 3.0).unwrap();
-            let mut journal = self.journal.lock().unwrap();
-            journal.spent = journal.spent + usage.cost_usd;
-        }
+        let mood = (self.mood)(item, call - 1);
+        let usage = self.spend(item);
+        mood.map_err(|trouble| Setback { trouble, usage })?;
         tokio::time::sleep(self.takes).await;
         // Another call would have said something else.
-        Output::new(self.fact(item), usage, &format!("{} {}: answer {call}", item.step, item.index))
+        Ok(Output::new(self.fact(item), usage, &format!("{} {}: answer {call}", item.step, item.index))?)
     }
 }
 

@@ -534,6 +534,20 @@ async fn a_campaign_that_could_cost_more_than_its_budget_spends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tries_that_fail_spend_of_the_same_allowance_and_are_in_the_ledger() {
+    let shape = Shape { variants: 10, allowance: dollars(1.0), ..Shape::SMALL };
+    // Every draft fails four times, and each try costs: the fourth has too little left to ask anybody.
+    let agents = Simulated::moody(shape, Duration::from_millis(5), |item, calls| {
+        if item.step.stage == Stage::Generate && calls < 4 { Err(simulated::broken()) } else { Ok(()) }
+    });
+    let world = World::with(agents, |campaign| campaign.budget.max_usd = Some(dollars(10.0))).await;
+    assert_eq!(world.finish().await.status, Status::Completed);
+    assert_eq!(world.agents.journal.lock().unwrap().spent, dollars(9.0));
+    assert_eq!(world.view().await.budget.settled, dollars(9.0));
+    world.assert_sound("costly failures").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn clocks_that_jump_change_nothing_but_times() {
     let world =
         World::new(Simulated::moody(Shape { shards: 12, ..Shape::SMALL }, Duration::from_secs(3), |_, _| Ok(()))).await;

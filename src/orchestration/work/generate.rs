@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Job, Output, Trouble, answered, cells, retrieve};
+use super::{Job, Output, Setback, answered, cells, retrieve};
 use crate::{
     agents::{
         generation::{Brief, Source},
@@ -27,7 +27,7 @@ pub enum Answer {
     Refused(String),
 }
 
-pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
+pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let (context, records) = (job.context, job.records);
     let campaign = &context.start.campaign;
     let segments = &context.designed(records).await?.segments;
@@ -52,8 +52,8 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let meter = Meter::new(job.item.allowance);
     let draft = match answered(&job.workshop.limits.writer, writer.write(&brief, &meter)).await {
         Ok(draft) => Answer::Written(draft),
-        Err(error) if error.is_temporary() => return Err(error.into()),
+        Err(error) if error.is_temporary() => return Err(Setback { trouble: error.into(), usage: meter.spent() }),
         Err(error) => Answer::Refused(error.to_string()),
     };
-    Output::new(None, meter.spent(), &Drafted { writer: writer.name().to_owned(), draft })
+    Ok(Output::new(None, meter.spent(), &Drafted { writer: writer.name().to_owned(), draft })?)
 }

@@ -91,7 +91,7 @@ impl fmt::Debug for Providers {
 #[async_trait]
 pub trait Agents: fmt::Debug + Send + Sync {
     /// Does one item. `instance` is at least as new as the item's message.
-    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble>;
+    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Setback>;
 }
 
 /// The five agents at work on one store.
@@ -123,24 +123,24 @@ impl Workshop {
 
 #[async_trait]
 impl Agents for Workshop {
-    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Trouble> {
+    async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Setback> {
         let run = item.run();
         let records = Records { blobs: self.store.blobs.as_ref(), run: &run, instance };
         let context = &self.contexts.of(records).await?;
         let job = Job { item, records, context, workshop: self };
         match item.step.stage {
-            Stage::Ingest => ingest::perform(job).await,
-            Stage::Profile => fit::profile(job).await,
-            Stage::Fit => fit::perform(job).await,
-            Stage::Label => label::perform(job).await,
-            Stage::Design => design::perform(job).await,
+            Stage::Ingest => Ok(ingest::perform(job).await?),
+            Stage::Profile => Ok(fit::profile(job).await?),
+            Stage::Fit => Ok(fit::perform(job).await?),
+            Stage::Label => Ok(label::perform(job).await?),
+            Stage::Design => Ok(design::perform(job).await?),
             Stage::Retrieve => retrieve::perform(job).await,
             Stage::Generate => generate::perform(job).await,
             Stage::Screen => screen::perform(job).await,
-            Stage::Collect => collect::perform(job).await,
-            Stage::Release => release::perform(job).await,
-            Stage::Deliver => deliver::perform(job).await,
-            Stage::Close => close::perform(job).await,
+            Stage::Collect => Ok(collect::perform(job).await?),
+            Stage::Release => Ok(release::perform(job).await?),
+            Stage::Deliver => Ok(deliver::perform(job).await?),
+            Stage::Close => Ok(close::perform(job).await?),
         }
     }
 }
@@ -222,6 +222,19 @@ pub enum Trouble {
     /// Something that must not be: it is tried again, and then given up.
     #[error("{0}")]
     Defect(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// An item that gave nothing, and what that took all the same.
+#[derive(Debug)]
+pub struct Setback {
+    pub trouble: Trouble,
+    pub usage: Usage,
+}
+
+impl<T: Into<Trouble>> From<T> for Setback {
+    fn from(trouble: T) -> Self {
+        Self { trouble: trouble.into(), usage: Usage::default() }
+    }
 }
 
 /// Of the scratch folder.

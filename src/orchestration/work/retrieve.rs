@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Job, Output, Trouble, answered, cells};
+use super::{Job, Output, Setback, Trouble, answered, cells};
 use crate::{
     agents::{
         provider::Meter,
@@ -13,19 +13,20 @@ use crate::{
 };
 
 /// A segment for which nothing may be said stops the campaign here, before anything is generated.
-pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
+pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let context = job.context;
     let queries = cells::queries(&context.start.campaign, &context.designed(job.records).await?.segments);
     let query = job.pick(queries)?;
     let meter = Meter::new(job.item.allowance);
     let index = context.index(job.records).await?;
-    let hits = answered(&job.workshop.limits.retriever, index.retrieve(&query, &meter)).await?;
+    let hits = answered(&job.workshop.limits.retriever, index.retrieve(&query, &meter)).await;
+    let hits = hits.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })?;
     let Query { text, audience, channel, locale, .. } = query;
     let retrieved = Retrieved { segment: audience, channel, locale, query: text, hits };
     if retrieved.hits.is_empty() {
-        return Err(Trouble::Problems(vec![missing(&retrieved, &context.start.content_folder)]));
+        return Err(Trouble::Problems(vec![missing(&retrieved, &context.start.content_folder)]).into());
     }
-    Output::new(None, meter.spent(), &retrieved)
+    Ok(Output::new(None, meter.spent(), &retrieved)?)
 }
 
 /// What was found for a cell's messages.

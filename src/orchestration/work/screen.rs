@@ -1,6 +1,6 @@
 //! Screen: a variant's verdict. Nothing disappears: what could not be written is a blocked variant that says why.
 
-use super::{Job, Output, Trouble, answered, cells, generate, retrieve};
+use super::{Job, Output, Setback, Trouble, answered, cells, generate, retrieve};
 use crate::{
     agents::{provider::Meter, safety::Gate},
     domain::{
@@ -10,7 +10,7 @@ use crate::{
     orchestration::stage::Stage,
 };
 
-pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
+pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let (context, records) = (job.context, job.records);
     let campaign = &context.start.campaign;
     let task = job.pick(cells::tasks(campaign, &context.designed(records).await?.segments))?;
@@ -30,11 +30,12 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
                 screen: job.workshop.providers.screen.as_ref(),
             };
             let judged = gate.judge(&task.cell, &draft, &meter);
-            let verdict = answered(&job.workshop.limits.screen, judged).await?;
+            let verdict = answered(&job.workshop.limits.screen, judged).await;
+            let verdict = verdict.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })?;
             variant(&task, draft, writer, verdict)
         }
     };
-    Output::new(None, meter.spent(), &variant)
+    Ok(Output::new(None, meter.spent(), &variant)?)
 }
 
 /// What the screen could not judge, with its draft where there is one.

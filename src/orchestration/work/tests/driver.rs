@@ -137,7 +137,7 @@ impl Driver {
     }
 
     pub async fn perform(&self, step: Step, index: u32) -> Result<Output, Trouble> {
-        self.workshop.perform(&self.item(step, index), &self.instance).await
+        self.workshop.perform(&self.item(step, index), &self.instance).await.map_err(|setback| setback.trouble)
     }
 
     pub async fn output<T: DeserializeOwned>(&self, step: Step, index: u32) -> T {
