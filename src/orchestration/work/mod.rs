@@ -2,6 +2,21 @@
 //!
 //! Nothing here knows of queues, attempts, leases or arrivals; that is the worker's. An item may be done twice, by two
 //! processes at once: whatever it writes by itself (tables, documents) is a function of its inputs.
+//!
+//! | step | an item reads | and leaves in the run's folder | and in its record |
+//! |---|---|---|---|
+//! | ingest | the sources | lists, quality, campaign, content, shards; the model, if it needs no pass | [`Admitted`] |
+//! | profile | a shard | | a profile |
+//! | fit | all profiles of the pass | the model, after the last pass | what the next pass looks for |
+//! | label | a shard, the model | a table of labels | who the segments' customers are |
+//! | design | what label left | the design | the segments with customers |
+//! | retrieve | the content | | passages |
+//! | generate | a cell's passages | | a draft, or why there is none |
+//! | screen | a draft, its cell's passages | | a judged variant |
+//! | collect | all variants and passages | the passages | [`Collected`] |
+//! | release | these, and a person's decision | the variants | |
+//! | deliver | a shard, its labels, the variants | a table of deliveries | what became of its customers |
+//! | close | all of it | ledger, audit, report | [`Closed`] |
 
 pub(super) mod cells;
 mod close;
