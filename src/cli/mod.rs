@@ -6,6 +6,7 @@
 mod analyze;
 mod audit;
 mod demo;
+mod dev;
 mod explain;
 mod export;
 mod init;
@@ -17,7 +18,7 @@ use std::{io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::Error;
+use crate::{Error, domain::problem::Problem, store};
 
 /// Personalizes marketing messages in which every claim is checked against an approved source.
 #[derive(Debug, Parser)]
@@ -36,6 +37,7 @@ enum Command {
     Demo(demo::Args),
     Init(init::Args),
     Run(run::Args),
+    Dev(dev::Args),
     Analyze(analyze::Args),
     Explain(explain::Args),
     Export(export::Args),
@@ -56,11 +58,15 @@ pub enum Format {
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_tracing();
+    start_tracing(match cli.command {
+        Command::Dev(_) => "warn,cpo=info",
+        _ => "warn",
+    });
     let result = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
         Command::Run(args) => run::run(args),
+        Command::Dev(args) => dev::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Export(args) => export::run(args),
@@ -76,11 +82,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Logs go to standard error, and only what `CPO_LOG` asks for (e.g. `CPO_LOG=debug`); warnings by default.
-fn start_tracing() {
+/// Logs go to standard error, and only what `CPO_LOG` asks for (e.g. `CPO_LOG=debug`).
+fn start_tracing(by_default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CPO_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(by_default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// Of a `--storage` that names no storage account.
+fn not_an_account(error: &store::Error) -> Error {
+    Problem::new(error.to_string(), "see `cpo run --help` for what --storage takes").into()
 }
 
 /// Runs an async command to its end on all cores.
