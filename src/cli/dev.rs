@@ -10,7 +10,7 @@ use crate::{
         host::Host,
         work::{Providers, Workshop},
     },
-    store::Azure,
+    store,
 };
 
 /// Work on the campaigns of a storage account until stopped.
@@ -34,14 +34,21 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Error> {
-    let account = Azure::open(&args.storage).map_err(|error| cli::not_an_account(&error))?;
+    let store = cli::account(&args.storage)?.store();
     let scratch =
         tempfile::tempdir().map_err(|error| Error::failed("a folder for files on their way cannot be made", error))?;
-    let store = account.store();
     let workshop = Workshop::new(store.clone(), scratch.path().to_owned(), Providers::default());
     let engine = Engine::new(store, Arc::new(workshop), Clock::default());
     // Whatever the store does, it may do better later.
     let host = Host::new(Arc::new(engine), Duration::from_secs(args.visibility), SWEEP_EVERY, false);
-    tracing::info!("waiting for work");
-    cli::block_on(async { host.serve().await.map_err(|error| Error::failed("the worker stopped", error)) })
+    tracing::info!("at work");
+    let served = cli::block_on_until_stopped(async { host.serve().await.map_err(stopped) })?;
+    if served.is_none() {
+        tracing::info!("stopped; what was in hand comes to another worker");
+    }
+    Ok(())
+}
+
+fn stopped(error: store::Error) -> Error {
+    Error::failed("the worker stopped", error)
 }

@@ -185,7 +185,9 @@ impl Here<'_> {
             let store = open(folder, self.campaign())?.store();
             let asked = store.blobs.list(Some(&names::inbox(self.campaign()))).await.map_err(of_store)?;
             match self.engine(store.clone()).load(self.campaign()).await.map_err(of_store)? {
-                Some(held) if asked.is_empty() => Some(summary::of(&store, &held.instance).await?),
+                Some(held) if asked.is_empty() && held.instance.status == Status::Completed => {
+                    Some(summary::of(&store, &held.instance).await?)
+                }
                 Some(_) => None,
                 None => return Ok(None),
             }
@@ -308,7 +310,8 @@ impl Here<'_> {
     }
 }
 
-fn open(folder: &Path, campaign: &CampaignId) -> Result<Embedded, Error> {
+/// The state of a run in the output folder.
+pub fn open(folder: &Path, campaign: &CampaignId) -> Result<Embedded, Error> {
     let run = Run { campaign: campaign.clone(), generation: 1 };
     Embedded::open(folder, run.folder()).map_err(of_store)
 }
@@ -407,11 +410,11 @@ async fn why_failed(store: &Store, instance: &Instance, failure: Failure) -> Res
     ))
 }
 
-fn of_store(error: store::Error) -> Error {
+pub fn of_store(error: store::Error) -> Error {
     Error::failed("the campaign's storage", error)
 }
 
-fn of_client(error: ClientError) -> Error {
+pub fn of_client(error: ClientError) -> Error {
     match error {
         ClientError::Store(error) => of_store(error),
         ClientError::OtherInputs(id) => Problem::new(
