@@ -165,15 +165,21 @@ impl Engine {
         Ok(self.wake_all(campaign).await?)
     }
 
-    /// Asks something, and takes the turn that decides on it: whoever works on the campaign, the answer is there.
+    /// Asks something, and has it decided on.
     pub async fn ask(&self, campaign: &CampaignId, request: Request) -> Result<Answer, ClientError> {
         let before = self.held(campaign).await?.instance.version;
-        let asked = EventId::random();
-        self.request(campaign, asked.clone(), request).await?;
+        let id = EventId::random();
+        self.request(campaign, id.clone(), request).await?;
+        self.answer(campaign, &id, before).await
+    }
+
+    /// What came of a request that was made after version `before`. Takes the turn that decides on it, so that there is
+    /// an answer whoever works on the campaign, or nobody.
+    pub async fn answer(&self, campaign: &CampaignId, asked: &EventId, before: u64) -> Result<Answer, ClientError> {
         self.turn(&Wake { schema: WakeSchema::V1, campaign: campaign.clone(), group: None }).await?;
         let answer = self.events(campaign, before).await?.into_iter().find_map(|event| match event.what {
-            Happened::Took { id, .. } if id == asked => Some(Answer::Taken),
-            Happened::Refused { id, why } if id == asked => Some(Answer::Refused { why }),
+            Happened::Took { id, .. } if id == *asked => Some(Answer::Taken),
+            Happened::Refused { id, why } if id == *asked => Some(Answer::Refused { why }),
             _ => None,
         });
         Ok(answer.unwrap_or(Answer::Later))

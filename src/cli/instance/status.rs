@@ -25,6 +25,8 @@ struct Listed {
     campaign: CampaignId,
     #[serde(flatten)]
     status: Status,
+    /// For a person's decision.
+    waits: bool,
     updated: Timestamp,
 }
 
@@ -47,7 +49,12 @@ pub async fn list(place: &Place, format: Format) -> Result<(), Error> {
     for campaign in place.campaigns().await? {
         match place.held(&campaign).await {
             Ok((_, Held { instance, .. })) => {
-                listed.push(Listed { campaign, status: instance.status, updated: instance.updated });
+                listed.push(Listed {
+                    campaign,
+                    waits: instance.gate.is_some(),
+                    status: instance.status,
+                    updated: instance.updated,
+                });
             }
             // It was purged meanwhile, or its run died before it began.
             Err(Error::Input(_)) => {}
@@ -59,8 +66,9 @@ pub async fn list(place: &Place, format: Format) -> Result<(), Error> {
         Format::Text if listed.is_empty() => cli::print("There is no campaign here.\n"),
         Format::Text => {
             let mut table = table(["campaign", "status", "since"]);
-            for Listed { campaign, status, updated } in &listed {
-                table.add_row([campaign.to_string(), in_words(status), format!("{updated:.0}")]);
+            for Listed { campaign, status, waits, updated } in &listed {
+                let waits = if *waits && !status.is_final() { ", waits for a decision" } else { "" };
+                table.add_row([campaign.to_string(), in_words(status) + waits, format!("{updated:.0}")]);
             }
             cli::print(&format!("{table}\n"))
         }
