@@ -8,8 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::civil::Date;
+
 use super::{
-    client::ClientError,
+    client::{Answer, ClientError},
     engine::{Clock, Engine},
     finished::{self, Frozen},
     follow,
@@ -30,6 +32,7 @@ use super::{
 use crate::{
     Error,
     agents::experimentation::design::Design,
+    config::Campaign,
     domain::{digest::Digest, id::CampaignId, problem::Problem},
     store::{self, Azure, BlobPath, Embedded, Precondition, Store},
 };
@@ -47,7 +50,7 @@ pub struct Inputs {
     pub replace: bool,
     pub simulate: bool,
     /// The storage account in which the campaign runs; `None`: it runs in `out`.
-    pub storage: Option<String>,
+    pub storage: Option<Azure>,
 }
 
 /// How a run ended.
@@ -77,21 +80,14 @@ pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<End
 /// As [`run`], with other providers.
 pub async fn run_with(inputs: Inputs, providers: Providers, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
     let since = Instant::now();
-    let plan = Plan::read(&inputs.campaign_file, inputs.content.as_deref(), |campaign| {
-        // What replaces the earlier run is judged for its own day: an offer may have ended since.
-        if inputs.replace {
-            return None;
-        }
-        let id = &campaign.campaign.id;
-        let folders = [workspace::working(&inputs.out, id), workspace::target(&inputs.out, id)];
-        folders.iter().find_map(|folder| finished::frozen(folder).ok()?.campaign.campaign.date)
-    })?;
+    let date = earlier_date(&inputs).await?;
+    let plan = Plan::read(&inputs.campaign_file, inputs.content.as_deref(), |_| date)?;
     let workspace = Workspace::claim(&inputs.out, &plan.campaign.campaign.id)?;
     let (start, library) = plan.start(&inputs.customers)?;
     let here = Here { workspace: &workspace, start, library, providers, watcher };
     let ended = match &inputs.storage {
         None => here.run(inputs.replace).await?,
-        Some(location) => here.run_in(location, inputs.replace).await?,
+        Some(account) => here.run_in(&account.store(), inputs.replace).await?,
     };
     let Ended::Complete(mut summary) = ended else { return Ok(ended) };
     if inputs.simulate {
@@ -104,6 +100,32 @@ pub async fn run_with(inputs: Inputs, providers: Providers, watcher: &(dyn Fn(Ev
     summary.report = workspace.target().join(layout::REPORT_HTML);
     summary.seconds = since.elapsed().as_secs_f64();
     Ok(Ended::Complete(summary))
+}
+
+/// The day for which an earlier run of the campaign was judged.
+async fn earlier_date(inputs: &Inputs) -> Result<Option<Date>, Error> {
+    // What replaces the earlier run is judged for its own day: an offer may have ended since.
+    if inputs.replace {
+        return Ok(None);
+    }
+    let id = Campaign::read(&inputs.campaign_file)?.campaign.id;
+    if let Some(account) = &inputs.storage {
+        return Ok(started(&account.store(), &id).await?.and_then(|start| start.campaign.campaign.date));
+    }
+    let folders = [workspace::working(&inputs.out, &id), workspace::target(&inputs.out, &id)];
+    Ok(folders.iter().find_map(|folder| finished::frozen(folder).ok()?.campaign.campaign.date))
+}
+
+/// What the campaign of a store was started with, if there is one.
+async fn started(store: &Store, campaign: &CampaignId) -> Result<Option<Start>, Error> {
+    let unreadable = |error| Error::failed(format!("campaign `{campaign}` cannot be read"), error);
+    let instance = match store.blobs.get(&names::instance(campaign)).await {
+        Ok(blob) => serde_json::from_slice::<Instance>(&blob.bytes).map_err(unreadable)?,
+        Err(store::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(of_store(error)),
+    };
+    let start = store.blobs.get(&names::input(campaign, instance.start)).await.map_err(of_store)?;
+    serde_json::from_slice(&start.bytes).map(Some).map_err(unreadable)
 }
 
 /// A campaign on this machine.
@@ -185,7 +207,9 @@ impl Here<'_> {
             let store = open(folder, self.campaign())?.store();
             let asked = store.blobs.list(Some(&names::inbox(self.campaign()))).await.map_err(of_store)?;
             match self.engine(store.clone()).load(self.campaign()).await.map_err(of_store)? {
-                Some(held) if asked.is_empty() => Some(summary::of(&store, &held.instance).await?),
+                Some(held) if asked.is_empty() && held.instance.status == Status::Completed => {
+                    Some(summary::of(&store, &held.instance).await?)
+                }
                 Some(_) => None,
                 None => return Ok(None),
             }
@@ -212,36 +236,69 @@ impl Here<'_> {
         } else {
             return Ok(());
         };
-        Err(Problem::new(
-            format!("this campaign id was {when} with another {changed}"),
-            "give the campaign a new id, or replace the earlier run with --replace",
-        )
-        .in_file(folder)
-        .at_field("campaign.id")
-        .into())
+        Err(other_inputs(changed, when).in_file(folder).into())
     }
 
     /// In a storage account, together with whoever else works there. The files are brought here in the end.
-    async fn run_in(mut self, location: &str, replace: bool) -> Result<Ended, Error> {
-        let store = Azure::open(location).map_err(of_store)?.store();
-        self.upload(&store).await?;
+    async fn run_in(mut self, store: &Store, replace: bool) -> Result<Ended, Error> {
+        self.upload(store).await?;
         let engine = Arc::new(self.engine(store.clone()));
         let campaign = self.campaign().clone();
-        if replace && engine.load(&campaign).await.map_err(of_store)?.is_some() {
-            let asked = engine.restart(&self.start, self.library.clone(), EventId::random()).await;
-            asked.map_err(of_client)?;
+        match started(store, &campaign).await? {
+            Some(_) if replace => self.restart(&engine).await?,
+            Some(earlier) => {
+                self.same_start(&earlier)?;
+                self.start_or_wake(&engine).await?;
+            }
+            None => self.start_or_wake(&engine).await?,
+        }
+        let ended = self.work(Arc::clone(&engine)).await;
+        let generation = engine.held(&campaign).await.map_err(of_client)?.instance.generation;
+        match &ended {
+            Ok(Ended::Complete(_)) => {
+                let run = Run { campaign, generation };
+                self.workspace.discard()?;
+                fetch(store, &run.folder(), self.workspace.working()).await?;
+                self.workspace.commit()?;
+            }
+            // What can never be completed as it is leaves nothing behind, unless it is there to replace something.
+            Err(Error::Input(_)) if generation == 1 => engine.purge(&campaign).await.map_err(of_client)?,
+            _ => {}
+        }
+        ended
+    }
+
+    async fn restart(&self, engine: &Engine) -> Result<(), Error> {
+        let (campaign, id) = (self.campaign(), EventId::random());
+        let before = engine.held(campaign).await.map_err(of_client)?.instance.version;
+        engine.restart(&self.start, self.library.clone(), id.clone()).await.map_err(of_client)?;
+        match engine.answer(campaign, &id, before).await.map_err(of_client)? {
+            Answer::Taken => Ok(()),
+            Answer::Refused { why } => Err(Problem::new(why, "see `cpo instance`").at_field("campaign.id").into()),
+            Answer::Later => Err(Error::failed("the campaign cannot be restarted now", "try again in a minute")),
+        }
+    }
+
+    /// As [`Here::same_inputs`], of a campaign in a storage account, whose files are named by what is in them.
+    fn same_start(&self, earlier: &Start) -> Result<(), Error> {
+        let now = &self.start;
+        let digest = |start: &Start| start.suppression.as_ref().map(|suppression| suppression.sha256);
+        let blob = |start: &Start| match &start.customers {
+            Source::Blob { path, .. } => Some(path.clone()),
+            Source::File { .. } => None,
+        };
+        let changed = if now.campaign != earlier.campaign {
+            "campaign file"
+        } else if now.content != earlier.content {
+            "content"
+        } else if digest(now) != digest(earlier) {
+            "suppression list"
+        } else if blob(now) != blob(earlier) {
+            "customer file"
         } else {
-            self.start_or_wake(&engine).await?;
-        }
-        let ended = self.work(Arc::clone(&engine)).await?;
-        if let Ended::Complete(_) = ended {
-            let held = engine.held(&campaign).await.map_err(of_client)?;
-            let run = Run { campaign, generation: held.instance.generation };
-            self.workspace.discard()?;
-            fetch(&store, &run.folder(), self.workspace.working()).await?;
-            self.workspace.commit()?;
-        }
-        Ok(ended)
+            return Ok(());
+        };
+        Err(other_inputs(changed, "started in this storage account").into())
     }
 
     /// Brings the files that the campaign reads into the store, under the names of their digests.
@@ -308,7 +365,16 @@ impl Here<'_> {
     }
 }
 
-fn open(folder: &Path, campaign: &CampaignId) -> Result<Embedded, Error> {
+fn other_inputs(changed: &str, when: &str) -> Problem {
+    Problem::new(
+        format!("this campaign id was {when} with another {changed}"),
+        "give the campaign a new id, or replace the earlier run with --replace",
+    )
+    .at_field("campaign.id")
+}
+
+/// The state of a run in the output folder.
+pub fn open(folder: &Path, campaign: &CampaignId) -> Result<Embedded, Error> {
     let run = Run { campaign: campaign.clone(), generation: 1 };
     Embedded::open(folder, run.folder()).map_err(of_store)
 }
@@ -407,11 +473,11 @@ async fn why_failed(store: &Store, instance: &Instance, failure: Failure) -> Res
     ))
 }
 
-fn of_store(error: store::Error) -> Error {
+pub fn of_store(error: store::Error) -> Error {
     Error::failed("the campaign's storage", error)
 }
 
-fn of_client(error: ClientError) -> Error {
+pub fn of_client(error: ClientError) -> Error {
     match error {
         ClientError::Store(error) => of_store(error),
         ClientError::OtherInputs(id) => Problem::new(

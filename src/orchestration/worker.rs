@@ -283,6 +283,7 @@ impl Engine {
     /// Tells everybody whom it concerns. Done again with every delivery, because the one before may have died on the way.
     async fn announce(&self, item: &Item, instance: &Instance, record: &Record) -> Result<(), store::Error> {
         let arrived = arrivals::append(self.store.blobs.as_ref(), &item.run(), record).await?;
+        tracing::info!(campaign = %item.campaign, step = %item.step, index = item.index, done = record.is_done(), "item");
         if arrived >= item.expected {
             self.wake_if_through(instance, item.step, item.index / GROUP).await?;
         }
