@@ -2,5 +2,7 @@
 
 mod checker;
 mod faults;
+mod killed;
+mod real;
 mod simulated;
 mod simulation;
