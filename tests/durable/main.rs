@@ -6,3 +6,4 @@ mod killed;
 mod real;
 mod simulated;
 mod simulation;
+mod storms;
