@@ -34,6 +34,7 @@ use crate::{
     agents::experimentation::design::Design,
     config::Campaign,
     domain::{digest::Digest, id::CampaignId, problem::Problem},
+    ingest,
     store::{self, Azure, BlobPath, Embedded, Precondition, Store},
 };
 
@@ -73,18 +74,35 @@ pub enum Ended {
 pub const VISIBILITY: Duration = Duration::from_secs(30);
 pub const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
-    run_with(inputs, Providers::default(), watcher).await
+/// What a run works with.
+pub struct Means {
+    pub providers: Providers,
+    /// Customers per shard, of a campaign that is not started yet.
+    pub shard_rows: u32,
+    /// Stands between the run and the store that it opened: to watch it, or to let it fail.
+    pub store: Box<dyn Fn(Store) -> Store + Send + Sync>,
 }
 
-/// As [`run`], with other providers.
-pub async fn run_with(inputs: Inputs, providers: Providers, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
+impl Default for Means {
+    /// Those that need no service, and the store as it is.
+    fn default() -> Self {
+        Self { providers: Providers::default(), shard_rows: ingest::SHARD_ROWS as u32, store: Box::new(|store| store) }
+    }
+}
+
+pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
+    run_with(inputs, Means::default(), watcher).await
+}
+
+/// As [`run`], with other means.
+pub async fn run_with(inputs: Inputs, means: Means, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
     let since = Instant::now();
     let date = earlier_date(&inputs).await?;
     let plan = Plan::read(&inputs.campaign_file, inputs.content.as_deref(), |_| date)?;
     let workspace = Workspace::claim(&inputs.out, &plan.campaign.campaign.id)?;
     let (start, library) = plan.start(&inputs.customers)?;
-    let here = Here { workspace: &workspace, start, library, providers, watcher };
+    let start = Start { shard_rows: means.shard_rows, ..start };
+    let here = Here { workspace: &workspace, start, library, means, watcher };
     let ended = match &inputs.storage {
         None => here.run(inputs.replace).await?,
         Some(account) => here.run_in(&account.store(), inputs.replace).await?,
@@ -133,7 +151,7 @@ struct Here<'a> {
     workspace: &'a Workspace,
     start: Start,
     library: Vec<u8>,
-    providers: Providers,
+    means: Means,
     watcher: &'a (dyn Fn(Event) + Sync),
 }
 
@@ -327,7 +345,9 @@ impl Here<'_> {
     }
 
     fn engine(&self, store: Store) -> Engine {
-        let workshop = Workshop::new(store.clone(), self.workspace.scratch().to_owned(), self.providers.clone());
+        let store = (self.means.store)(store);
+        let providers = self.means.providers.clone();
+        let workshop = Workshop::new(store.clone(), self.workspace.scratch().to_owned(), providers);
         Engine::new(store, Arc::new(workshop), Clock::default())
     }
 

@@ -164,6 +164,13 @@ impl Engine {
             }
             Err(error) => return Err(error.into()),
         };
+        // Whoever had the claim before may have done it meanwhile.
+        let work = async {
+            match self.stored(item).await? {
+                Some(record) => Ok(Worked::Stored(record)),
+                None => self.do_work(item, instance, deliveries).await,
+            }
+        };
         let renewing = async {
             loop {
                 tokio::time::sleep(CLAIM_RENEWED).await;
@@ -173,7 +180,7 @@ impl Engine {
             }
         };
         let worked = tokio::select! {
-            worked = self.do_work(item, instance, deliveries) => worked,
+            worked = work => worked,
             () = renewing => unreachable!("renewing never ends"),
         };
         // If it is not released, it runs out.

@@ -2,5 +2,8 @@
 
 mod checker;
 mod faults;
+mod killed;
+mod real;
 mod simulated;
 mod simulation;
+mod storms;

@@ -36,7 +36,7 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, io, num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{fmt, future::Future, io, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -65,6 +65,9 @@ use crate::{
 
 /// Calls of one provider under way at once, as long as it bears them.
 const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
+
+/// How long a question waits for its turn: well below the time that an item has, which is meant for the answer.
+const TURN: Duration = Duration::from_secs(60);
 
 /// Who answers the agents' questions.
 #[derive(Clone)]
@@ -177,12 +180,16 @@ async fn compute<T: Send + 'static>(
     }
 }
 
-/// A provider's answer, when it is the question's turn; the limiter hears how the provider took it.
+/// A provider's answer, when it is the question's turn; the limiter hears how the provider took it. Where the turn does
+/// not come, the provider is too busy, and the question is put off as if the provider had said so itself.
 async fn answered<T>(
     limiter: &Limiter,
     question: impl Future<Output = Result<T, ProviderError>>,
 ) -> Result<T, ProviderError> {
-    let permit = limiter.acquire().await;
+    let Ok(permit) = tokio::time::timeout(TURN, limiter.acquire()).await else {
+        let message = format!("its turn did not come within {} s", TURN.as_secs());
+        return Err(ProviderError { provider: "limiter", kind: ErrorKind::Throttled { retry_after: None }, message });
+    };
     let answer = question.await;
     match answer.as_ref().map_err(|error| error.kind) {
         Ok(_) | Err(ErrorKind::Rejected) => permit.succeeded(),
