@@ -12,7 +12,7 @@ use crate::{
     orchestration::{
         campaign::{self, Ended, Inputs},
         instance::{Gate, Status},
-        summary::Summary,
+        summary::{RunKind, Summary},
     },
 };
 
@@ -139,7 +139,15 @@ fn render(summary: &Summary) -> String {
     row("held", count(customers.held), "nothing approved for them".into());
     row("assigned", count(customers.assigned), listed(&summary.arms));
     row("cost", format!("${:.4}", summary.cost_usd), String::new());
-    row("time", format!("{:.2} s", summary.seconds), per_minute(customers.read, summary.seconds));
+    row(
+        "time",
+        format!("{:.2} s", summary.seconds),
+        match summary.run {
+            RunKind::Whole => per_minute(customers.read, summary.seconds),
+            RunKind::Continued => "the rest of a run that was interrupted".into(),
+            RunKind::Earlier => "it was complete already: nothing was done".into(),
+        },
+    );
     let mut text = format!("\nCampaign {}\n{table}\n", summary.campaign);
     for warning in &summary.warnings {
         text.push_str(&format!("warning: {warning}\n"));

@@ -25,7 +25,7 @@ use super::{
     results,
     stage::{Stage, Step},
     start::{Source, Start},
-    summary::{self, Summary},
+    summary::{self, RunKind, Summary},
     work::{Admitted, Providers, Workshop},
     workspace::{self, Workspace},
 };
@@ -116,7 +116,9 @@ pub async fn run_with(inputs: Inputs, means: Means, watcher: &(dyn Fn(Event) + S
         results::add(folder, results)?;
     }
     summary.report = workspace.target().join(layout::REPORT_HTML);
-    summary.seconds = since.elapsed().as_secs_f64();
+    if summary.run != RunKind::Earlier {
+        summary.seconds = since.elapsed().as_secs_f64();
+    }
     Ok(Ended::Complete(summary))
 }
 
@@ -162,22 +164,25 @@ impl Here<'_> {
 
     /// With its state and files in the output folder.
     async fn run(self, replace: bool) -> Result<Ended, Error> {
-        if replace {
-            self.workspace.discard()?;
-        } else if !self.goes_on().await?
+        let goes_on = self.goes_on(replace).await?;
+        if !goes_on
+            && !replace
             && let Some(summary) = self.complete_already().await?
         {
             return Ok(Ended::Complete(summary.into()));
         }
-        let ended = {
+        let mut ended = {
             let embedded = open(self.workspace.working(), self.campaign())?;
             embedded.take_over().map_err(of_store)?;
             let engine = Arc::new(self.engine(embedded.store()));
             self.start_or_wake(&engine).await?;
             self.work(engine).await
         };
-        match &ended {
-            Ok(Ended::Complete(_)) => self.workspace.commit()?,
+        match &mut ended {
+            Ok(Ended::Complete(summary)) => {
+                summary.run = if goes_on { RunKind::Continued } else { RunKind::Whole };
+                self.workspace.commit()?;
+            }
             // What can never be completed as it is leaves nothing behind.
             Err(Error::Input(_)) => self.workspace.discard()?,
             _ => {}
@@ -185,9 +190,9 @@ impl Here<'_> {
         ended
     }
 
-    /// Whether there is an unfinished run of these inputs. One of other inputs is refused; unless it has not even read
-    /// its customers: then it is removed.
-    async fn goes_on(&self) -> Result<bool, Error> {
+    /// Whether there is an unfinished run of these inputs. One of other inputs is refused; unless it may be replaced, or
+    /// has not even read its customers: then it is removed. So the same command goes on, whether it replaces or not.
+    async fn goes_on(&self, replace: bool) -> Result<bool, Error> {
         let folder = self.workspace.working();
         if !folder.exists() {
             return Ok(false);
@@ -195,7 +200,7 @@ impl Here<'_> {
         let unfinished = {
             let store = open(folder, self.campaign())?.store();
             match self.engine(store.clone()).load(self.campaign()).await.map_err(of_store)? {
-                Some(held) if !matches!(held.instance.status, Status::Terminated { .. }) => {
+                Some(held) if can_go_on(&held.instance.status, replace) => {
                     let ingested = ingested(&store, &held.instance).await?;
                     ingested.map(|customers| (held.instance, customers))
                 }
@@ -209,8 +214,10 @@ impl Here<'_> {
         // `campaign.json` is written when the customers are read.
         let frozen = finished::frozen(folder)?;
         debug_assert_eq!(frozen.customers, customers);
-        self.same_inputs(&frozen, folder, "left unfinished")?;
-        Ok(true)
+        match self.same_inputs(&frozen, folder, "left unfinished") {
+            Err(Error::Input(_)) if replace => self.workspace.discard().map(|()| false),
+            same => same.map(|()| true),
+        }
     }
 
     /// What a complete run of the same inputs gave, where there is one and nobody has asked anything of it since.
@@ -262,18 +269,28 @@ impl Here<'_> {
         self.upload(store).await?;
         let engine = Arc::new(self.engine(store.clone()));
         let campaign = self.campaign().clone();
-        match started(store, &campaign).await? {
-            Some(_) if replace => self.restart(&engine).await?,
+        let kind = match started(store, &campaign).await? {
+            Some(_) if replace => {
+                self.restart(&engine).await?;
+                RunKind::Whole
+            }
             Some(earlier) => {
                 self.same_start(&earlier)?;
+                let was_complete =
+                    engine.held(&campaign).await.map_err(of_client)?.instance.status == Status::Completed;
                 self.start_or_wake(&engine).await?;
+                if was_complete { RunKind::Earlier } else { RunKind::Continued }
             }
-            None => self.start_or_wake(&engine).await?,
-        }
-        let ended = self.work(Arc::clone(&engine)).await;
+            None => {
+                self.start_or_wake(&engine).await?;
+                RunKind::Whole
+            }
+        };
+        let mut ended = self.work(Arc::clone(&engine)).await;
         let generation = engine.held(&campaign).await.map_err(of_client)?.instance.generation;
-        match &ended {
-            Ok(Ended::Complete(_)) => {
+        match &mut ended {
+            Ok(Ended::Complete(summary)) => {
+                summary.run = kind;
                 let run = Run { campaign, generation };
                 self.workspace.discard()?;
                 fetch(store, &run.folder(), self.workspace.working()).await?;
@@ -397,6 +414,15 @@ fn other_inputs(changed: &str, when: &str) -> Problem {
 pub fn open(folder: &Path, campaign: &CampaignId) -> Result<Embedded, Error> {
     let run = Run { campaign: campaign.clone(), generation: 1 };
     Embedded::open(folder, run.folder()).map_err(of_store)
+}
+
+/// Whoever replaces a run that failed wants another one.
+fn can_go_on(status: &Status, replace: bool) -> bool {
+    match status {
+        Status::Terminated { .. } => false,
+        Status::Failed { .. } => !replace,
+        _ => true,
+    }
 }
 
 /// The digest of the customer file that an unfinished run has read, if it got so far.
