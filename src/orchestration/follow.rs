@@ -63,9 +63,10 @@ pub async fn until_rest(
         is_first = false;
         let waits = view.gate.is_some() && view.status == Status::Running;
         if waits || view.status != Status::Running {
-            // Somebody may have asked for more already.
+            // Somebody may have asked for more already, and what was decided last must be carried out.
             let asked = engine.store.blobs.list(Some(&names::inbox(campaign))).await.map_err(|error| failed(&error))?;
-            if asked.is_empty() {
+            let held = engine.held(campaign).await.map_err(|error| failed(&error))?;
+            if asked.is_empty() && held.instance.outbox.is_empty() {
                 return Ok(view);
             }
         }

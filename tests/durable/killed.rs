@@ -127,10 +127,15 @@ async fn undisturbed(folder: &Folder) -> (BTreeMap<String, Vec<u8>>, u64) {
 /// That the folder holds the same as one that was left in peace. Reports tell when and how long.
 #[track_caller]
 fn assert_same(folder: &Folder, expected: &BTreeMap<String, Vec<u8>>, what: &str) {
+    assert_same_files(folder.given(), expected, what);
+}
+
+#[track_caller]
+pub fn assert_same_files(given: BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String, Vec<u8>>, what: &str) {
     let without_reports = |files: BTreeMap<String, Vec<u8>>| -> BTreeMap<String, Vec<u8>> {
         files.into_iter().filter(|(name, _)| !name.starts_with("report.")).collect()
     };
-    let (given, expected) = (without_reports(folder.given()), without_reports(expected.clone()));
+    let (given, expected) = (without_reports(given), without_reports(expected.clone()));
     assert_eq!(given.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{what}");
     let other: Vec<_> = given.iter().filter(|(name, bytes)| expected[*name] != **bytes).map(|(name, _)| name).collect();
     assert!(other.is_empty(), "{what}: others are {other:?}");
@@ -222,7 +227,7 @@ fn cpo_run(folder: &Folder) -> Command {
     command
 }
 
-fn completes(folder: &Folder, what: &str) {
+pub fn completes(folder: &Folder, what: &str) {
     let output = cpo_run(folder).output().unwrap();
     assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -2,6 +2,7 @@
 
 mod checker;
 mod faults;
+mod full_disk;
 mod killed;
 mod real;
 mod simulated;

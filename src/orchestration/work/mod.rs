@@ -175,7 +175,7 @@ async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 ) -> Result<T, Trouble> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(Trouble::Defect),
+        Ok(done) => done.map_err(Trouble::of_work),
         Err(panicked) => Err(Trouble::Defect(panicked.into())),
     }
 }
@@ -244,10 +244,28 @@ impl<T: Into<Trouble>> From<T> for Setback {
     }
 }
 
+impl Trouble {
+    /// A full disk is no fault of the item that met it, and trying again does not help: it is told at once, as a store
+    /// tells it.
+    fn of_work(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        let first: &(dyn std::error::Error + 'static) = &*error;
+        let mut causes = std::iter::successors(Some(first), |cause| cause.source());
+        let is_full =
+            |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if causes.any(|cause| cause.downcast_ref().is_some_and(is_full)) {
+            return Self::Store(store::Error::Permanent {
+                what: "the disk is full; make room and run the same command again, it goes on from here".to_owned(),
+                source: error,
+            });
+        }
+        Self::Defect(error)
+    }
+}
+
 /// Of the scratch folder.
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
-        Self::Defect(error.into())
+        Self::of_work(error.into())
     }
 }
 
