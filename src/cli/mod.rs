@@ -6,18 +6,23 @@
 mod analyze;
 mod audit;
 mod demo;
+mod dev;
 mod explain;
 mod export;
 mod init;
+mod instance;
 mod results_table;
 mod run;
 mod watch;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::Error;
+use crate::{Error, domain::problem::Problem, store::Azure};
 
 /// Personalizes marketing messages in which every claim is checked against an approved source.
 #[derive(Debug, Parser)]
@@ -25,7 +30,7 @@ use crate::Error;
 #[command(after_help = "Start here:  cpo demo        a whole campaign on made-up data, with a report
              cpo init DIR    a new campaign folder, every key explained
 
-CPO_LOG=info writes a log line per stage to standard error (error, warn, info, debug or trace).")]
+CPO_LOG=info writes a log line per thing done to standard error (error, warn, info, debug or trace).")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -36,6 +41,9 @@ enum Command {
     Demo(demo::Args),
     Init(init::Args),
     Run(run::Args),
+    #[command(subcommand)]
+    Instance(instance::Command),
+    Dev(dev::Args),
     Analyze(analyze::Args),
     Explain(explain::Args),
     Export(export::Args),
@@ -56,11 +64,16 @@ pub enum Format {
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_tracing();
+    start_tracing(match cli.command {
+        Command::Dev(_) => "warn,cpo=info",
+        _ => "warn",
+    });
     let result = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
         Command::Run(args) => run::run(args),
+        Command::Instance(command) => instance::run(command),
+        Command::Dev(args) => dev::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Export(args) => export::run(args),
@@ -76,20 +89,64 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Logs go to standard error, and only what `CPO_LOG` asks for (e.g. `CPO_LOG=debug`); warnings by default.
-fn start_tracing() {
+/// Logs go to standard error, and only what `CPO_LOG` asks for (e.g. `CPO_LOG=debug`).
+fn start_tracing(by_default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CPO_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(by_default));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+}
+
+/// What `--storage` names.
+fn account(location: &str) -> Result<Azure, Error> {
+    Azure::open(location).map_err(|error| {
+        let remedy = "give --storage a connection string, a blob endpoint's URL or UseDevelopmentStorage=true";
+        Problem::new(error.to_string(), remedy).into()
+    })
 }
 
 /// Runs an async command to its end on all cores.
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::failed("the async runtime cannot start", error))?
-        .block_on(work)
+        .map_err(|error| Error::failed("the async runtime cannot start", error))?;
+    let result = runtime.block_on(work);
+    // What computes on for a command that was stopped ends with the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// As [`block_on`], until Ctrl-C or a polite request to end: then `None`, and all that the command held is let go.
+fn block_on_until_stopped<T>(work: impl Future<Output = Result<T, Error>>) -> Result<Option<T>, Error> {
+    block_on(async {
+        tokio::select! {
+            stopped = stop() => stopped.map(|()| None).map_err(|error| Error::failed("signals cannot be heard", error)),
+            done = work => done.map(Some),
+        }
+    })
+}
+
+#[cfg(unix)]
+async fn stop() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        pressed = tokio::signal::ctrl_c() => pressed,
+    }
+}
+
+#[cfg(not(unix))]
+async fn stop() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// Writes a result to standard output as a line of JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
+    let json =
+        serde_json::to_string(value).map_err(|error| Error::failed("the result cannot be written as JSON", error))?;
+    print(&format!("{json}\n"))
 }
 
 /// Writes a result to standard output. A reader that has seen enough (`| head`) is no failure.

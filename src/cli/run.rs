@@ -7,12 +7,12 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, pre
 use crate::{
     Error,
     agents::experimentation::words::count,
-    cli::{self, Format, watch::Watch},
+    cli::{self, Format, instance::in_words, watch::Watch},
     domain::id::CampaignId,
     orchestration::{
         campaign::{self, Ended, Inputs},
         instance::{Gate, Status},
-        summary::Summary,
+        summary::{RunKind, Summary},
     },
 };
 
@@ -22,7 +22,8 @@ use crate::{
   cpo run spring/campaign.toml --customers spring/customers.csv
   cpo run campaign.toml --customers customers.parquet --content approved/ --out results --format json
 
-The results are in OUT/campaigns/<id>/. Running the same campaign again gives the same deliveries.")]
+The results are in OUT/campaigns/<id>/. A run that was stopped or killed goes on where it was when the same command is
+given again; a complete one gives the same results without doing anything.")]
 pub struct Args {
     /// The campaign file.
     pub campaign: PathBuf,
@@ -57,14 +58,19 @@ pub fn run(args: Args) -> Result<(), Error> {
         out: args.out,
         replace: args.replace,
         simulate: args.simulate,
-        storage: args.storage,
+        storage: args.storage.as_deref().map(cli::account).transpose()?,
     };
-    let out = inputs.out.clone();
-    let ended = cli::block_on(campaign::run(inputs, &|event| watch.on(event)))?;
+    let place =
+        if args.storage.is_some() { "--storage ACCOUNT".into() } else { format!("--out {}", inputs.out.display()) };
+    let ended = cli::block_on_until_stopped(campaign::run(inputs, &|event| watch.on(event)))?;
+    let Some(ended) = ended else {
+        watch.stop();
+        return Err(Error::failed("stopped", "what is done is kept, and the same command goes on from here"));
+    };
     let (text, json) = match &ended {
         Ended::Complete(summary) => (render(summary), serde_json::to_value(summary)),
         Ended::Waiting { campaign, gate } => {
-            (waiting(campaign, gate, &out), serde_json::to_value(Waiting { campaign, waiting: gate }))
+            (waiting(campaign, gate, &place), serde_json::to_value(Waiting { campaign, waiting: gate }))
         }
         Ended::Stopped { campaign, status } => {
             (stopped(campaign, status), serde_json::to_value(Stopped { campaign, status }))
@@ -91,25 +97,22 @@ struct Stopped<'a> {
     status: &'a Status,
 }
 
-fn waiting(campaign: &CampaignId, gate: &Gate, out: &std::path::Path) -> String {
-    let out = out.display();
+fn waiting(campaign: &CampaignId, gate: &Gate, place: &str) -> String {
     format!(
-        "\nCampaign {campaign} waits for a person: {} variants need a review (until {:.0}).\n\
-         Look at them:   cpo instance review {campaign} --out {out}\n\
-         Approve them:   cpo instance approve {campaign} --out {out} --all --by NAME\n\
+        "\nCampaign {campaign} waits for a person: {} messages need a decision before {:.0}.\n\
+         Look at them:   cpo instance review {campaign} {place}\n\
+         Approve them:   cpo instance approve {campaign} {place} --all --by NAME\n\
          Then run the same command again: it goes on from here.\n",
         gate.needs_review, gate.expires
     )
 }
 
 fn stopped(campaign: &CampaignId, status: &Status) -> String {
-    match status {
-        Status::Suspended { reason } => {
-            format!("\nCampaign {campaign} is suspended ({reason}). The same command goes on with it.\n")
-        }
-        Status::Terminated { reason } => format!("\nCampaign {campaign} was terminated ({reason}).\n"),
-        status => format!("\nCampaign {campaign}: {status:?}\n"),
-    }
+    let next = match status {
+        Status::Terminated { .. } => "Run it with --replace to start it anew.",
+        _ => "The same command goes on with it.",
+    };
+    format!("\nCampaign {campaign}: {}. {next}\n", in_words(status))
 }
 
 fn render(summary: &Summary) -> String {
@@ -136,7 +139,15 @@ fn render(summary: &Summary) -> String {
     row("held", count(customers.held), "nothing approved for them".into());
     row("assigned", count(customers.assigned), listed(&summary.arms));
     row("cost", format!("${:.4}", summary.cost_usd), String::new());
-    row("time", format!("{:.2} s", summary.seconds), per_minute(customers.read, summary.seconds));
+    row(
+        "time",
+        format!("{:.2} s", summary.seconds),
+        match summary.run {
+            RunKind::Whole => per_minute(customers.read, summary.seconds),
+            RunKind::Continued => "the rest of a run that was interrupted".into(),
+            RunKind::Earlier => "it was complete already: nothing was done".into(),
+        },
+    );
     let mut text = format!("\nCampaign {}\n{table}\n", summary.campaign);
     for warning in &summary.warnings {
         text.push_str(&format!("warning: {warning}\n"));

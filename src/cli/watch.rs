@@ -25,6 +25,13 @@ impl Watch {
         Self { bars: std::io::stderr().is_terminal().then(|| (MultiProgress::new(), Mutex::default())) }
     }
 
+    /// Clears what is half-done off the terminal.
+    pub fn stop(&self) {
+        if let Some((all, _)) = &self.bars {
+            let _ = all.clear();
+        }
+    }
+
     pub fn on(&self, event: Event) {
         let Some((all, bars)) = &self.bars else {
             if let Event::Finished { step, outcome, took } = event
@@ -37,9 +44,9 @@ impl Watch {
         };
         let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Started { step, total } => {
+            Event::Started { step, total, done } => {
                 if is_worth_a_line(step) {
-                    bars.insert(step, all.add(bar(step, total)));
+                    bars.insert(step, all.add(bar(step, total, done)));
                 }
             }
             Event::Advanced { step, done } => {
@@ -57,13 +64,16 @@ impl Watch {
     }
 }
 
-/// Steps between the stages take no time that anybody would notice.
+/// Steps between the stages take no time that anybody would notice, and most have nothing to tell.
 fn is_worth_a_line(step: Step) -> bool {
-    !matches!(step.stage, Stage::Fit | Stage::Design | Stage::Collect | Stage::Release)
+    !matches!(step.stage, Stage::Fit | Stage::Design | Stage::Release)
 }
 
-fn bar(step: Step, total: u64) -> ProgressBar {
+fn bar(step: Step, total: u64, done: u64) -> ProgressBar {
     let bar = ProgressBar::new(total).with_prefix(step.to_string()).with_message(step.stage.unit());
+    // How long the rest takes is told from what this run does.
+    bar.set_position(done);
+    bar.reset_eta();
     match ProgressStyle::with_template("{prefix:10} [{bar:20}] {pos}/{len} {msg} {eta}") {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),
         Err(_) => bar,

@@ -8,8 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::civil::Date;
+
 use super::{
-    client::ClientError,
+    client::{Answer, ClientError},
     engine::{Clock, Engine},
     finished::{self, Frozen},
     follow,
@@ -23,14 +25,16 @@ use super::{
     results,
     stage::{Stage, Step},
     start::{Source, Start},
-    summary::{self, Summary},
+    summary::{self, RunKind, Summary},
     work::{Admitted, Providers, Workshop},
     workspace::{self, Workspace},
 };
 use crate::{
     Error,
     agents::experimentation::design::Design,
+    config::Campaign,
     domain::{digest::Digest, id::CampaignId, problem::Problem},
+    ingest,
     store::{self, Azure, BlobPath, Embedded, Precondition, Store},
 };
 
@@ -47,7 +51,7 @@ pub struct Inputs {
     pub replace: bool,
     pub simulate: bool,
     /// The storage account in which the campaign runs; `None`: it runs in `out`.
-    pub storage: Option<String>,
+    pub storage: Option<Azure>,
 }
 
 /// How a run ended.
@@ -70,28 +74,38 @@ pub enum Ended {
 pub const VISIBILITY: Duration = Duration::from_secs(30);
 pub const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
-    run_with(inputs, Providers::default(), watcher).await
+/// What a run works with.
+pub struct Means {
+    pub providers: Providers,
+    /// Customers per shard, of a campaign that is not started yet.
+    pub shard_rows: u32,
+    /// Stands between the run and the store that it opened: to watch it, or to let it fail.
+    pub store: Box<dyn Fn(Store) -> Store + Send + Sync>,
 }
 
-/// As [`run`], with other providers.
-pub async fn run_with(inputs: Inputs, providers: Providers, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
+impl Default for Means {
+    /// Those that need no service, and the store as it is.
+    fn default() -> Self {
+        Self { providers: Providers::default(), shard_rows: ingest::SHARD_ROWS as u32, store: Box::new(|store| store) }
+    }
+}
+
+pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
+    run_with(inputs, Means::default(), watcher).await
+}
+
+/// As [`run`], with other means.
+pub async fn run_with(inputs: Inputs, means: Means, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
     let since = Instant::now();
-    let plan = Plan::read(&inputs.campaign_file, inputs.content.as_deref(), |campaign| {
-        // What replaces the earlier run is judged for its own day: an offer may have ended since.
-        if inputs.replace {
-            return None;
-        }
-        let id = &campaign.campaign.id;
-        let folders = [workspace::working(&inputs.out, id), workspace::target(&inputs.out, id)];
-        folders.iter().find_map(|folder| finished::frozen(folder).ok()?.campaign.campaign.date)
-    })?;
+    let date = earlier_date(&inputs).await?;
+    let plan = Plan::read(&inputs.campaign_file, inputs.content.as_deref(), |_| date)?;
     let workspace = Workspace::claim(&inputs.out, &plan.campaign.campaign.id)?;
     let (start, library) = plan.start(&inputs.customers)?;
-    let here = Here { workspace: &workspace, start, library, providers, watcher };
+    let start = Start { shard_rows: means.shard_rows, ..start };
+    let here = Here { workspace: &workspace, start, library, means, watcher };
     let ended = match &inputs.storage {
         None => here.run(inputs.replace).await?,
-        Some(location) => here.run_in(location, inputs.replace).await?,
+        Some(account) => here.run_in(&account.store(), inputs.replace).await?,
     };
     let Ended::Complete(mut summary) = ended else { return Ok(ended) };
     if inputs.simulate {
@@ -102,8 +116,36 @@ pub async fn run_with(inputs: Inputs, providers: Providers, watcher: &(dyn Fn(Ev
         results::add(folder, results)?;
     }
     summary.report = workspace.target().join(layout::REPORT_HTML);
-    summary.seconds = since.elapsed().as_secs_f64();
+    if summary.run != RunKind::Earlier {
+        summary.seconds = since.elapsed().as_secs_f64();
+    }
     Ok(Ended::Complete(summary))
+}
+
+/// The day for which an earlier run of the campaign was judged.
+async fn earlier_date(inputs: &Inputs) -> Result<Option<Date>, Error> {
+    // What replaces the earlier run is judged for its own day: an offer may have ended since.
+    if inputs.replace {
+        return Ok(None);
+    }
+    let id = Campaign::read(&inputs.campaign_file)?.campaign.id;
+    if let Some(account) = &inputs.storage {
+        return Ok(started(&account.store(), &id).await?.and_then(|start| start.campaign.campaign.date));
+    }
+    let folders = [workspace::working(&inputs.out, &id), workspace::target(&inputs.out, &id)];
+    Ok(folders.iter().find_map(|folder| finished::frozen(folder).ok()?.campaign.campaign.date))
+}
+
+/// What the campaign of a store was started with, if there is one.
+async fn started(store: &Store, campaign: &CampaignId) -> Result<Option<Start>, Error> {
+    let unreadable = |error| Error::failed(format!("campaign `{campaign}` cannot be read"), error);
+    let instance = match store.blobs.get(&names::instance(campaign)).await {
+        Ok(blob) => serde_json::from_slice::<Instance>(&blob.bytes).map_err(unreadable)?,
+        Err(store::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(of_store(error)),
+    };
+    let start = store.blobs.get(&names::input(campaign, instance.start)).await.map_err(of_store)?;
+    serde_json::from_slice(&start.bytes).map(Some).map_err(unreadable)
 }
 
 /// A campaign on this machine.
@@ -111,7 +153,7 @@ struct Here<'a> {
     workspace: &'a Workspace,
     start: Start,
     library: Vec<u8>,
-    providers: Providers,
+    means: Means,
     watcher: &'a (dyn Fn(Event) + Sync),
 }
 
@@ -122,22 +164,25 @@ impl Here<'_> {
 
     /// With its state and files in the output folder.
     async fn run(self, replace: bool) -> Result<Ended, Error> {
-        if replace {
-            self.workspace.discard()?;
-        } else if !self.goes_on().await?
+        let goes_on = self.goes_on(replace).await?;
+        if !goes_on
+            && !replace
             && let Some(summary) = self.complete_already().await?
         {
             return Ok(Ended::Complete(summary.into()));
         }
-        let ended = {
+        let mut ended = {
             let embedded = open(self.workspace.working(), self.campaign())?;
             embedded.take_over().map_err(of_store)?;
             let engine = Arc::new(self.engine(embedded.store()));
             self.start_or_wake(&engine).await?;
             self.work(engine).await
         };
-        match &ended {
-            Ok(Ended::Complete(_)) => self.workspace.commit()?,
+        match &mut ended {
+            Ok(Ended::Complete(summary)) => {
+                summary.run = if goes_on { RunKind::Continued } else { RunKind::Whole };
+                self.workspace.commit()?;
+            }
             // What can never be completed as it is leaves nothing behind.
             Err(Error::Input(_)) => self.workspace.discard()?,
             _ => {}
@@ -145,9 +190,9 @@ impl Here<'_> {
         ended
     }
 
-    /// Whether there is an unfinished run of these inputs. One of other inputs is refused; unless it has not even read
-    /// its customers: then it is removed.
-    async fn goes_on(&self) -> Result<bool, Error> {
+    /// Whether there is an unfinished run of these inputs. One of other inputs is refused; unless it may be replaced, or
+    /// has not even read its customers: then it is removed. So the same command goes on, whether it replaces or not.
+    async fn goes_on(&self, replace: bool) -> Result<bool, Error> {
         let folder = self.workspace.working();
         if !folder.exists() {
             return Ok(false);
@@ -155,7 +200,7 @@ impl Here<'_> {
         let unfinished = {
             let store = open(folder, self.campaign())?.store();
             match self.engine(store.clone()).load(self.campaign()).await.map_err(of_store)? {
-                Some(held) if !matches!(held.instance.status, Status::Terminated { .. }) => {
+                Some(held) if can_go_on(&held.instance.status, replace) => {
                     let ingested = ingested(&store, &held.instance).await?;
                     ingested.map(|customers| (held.instance, customers))
                 }
@@ -169,8 +214,10 @@ impl Here<'_> {
         // `campaign.json` is written when the customers are read.
         let frozen = finished::frozen(folder)?;
         debug_assert_eq!(frozen.customers, customers);
-        self.same_inputs(&frozen, folder, "left unfinished")?;
-        Ok(true)
+        match self.same_inputs(&frozen, folder, "left unfinished") {
+            Err(Error::Input(_)) if replace => self.workspace.discard().map(|()| false),
+            same => same.map(|()| true),
+        }
     }
 
     /// What a complete run of the same inputs gave, where there is one and nobody has asked anything of it since.
@@ -185,7 +232,9 @@ impl Here<'_> {
             let store = open(folder, self.campaign())?.store();
             let asked = store.blobs.list(Some(&names::inbox(self.campaign()))).await.map_err(of_store)?;
             match self.engine(store.clone()).load(self.campaign()).await.map_err(of_store)? {
-                Some(held) if asked.is_empty() => Some(summary::of(&store, &held.instance).await?),
+                Some(held) if asked.is_empty() && held.instance.status == Status::Completed => {
+                    Some(summary::of(&store, &held.instance).await?)
+                }
                 Some(_) => None,
                 None => return Ok(None),
             }
@@ -212,36 +261,79 @@ impl Here<'_> {
         } else {
             return Ok(());
         };
-        Err(Problem::new(
-            format!("this campaign id was {when} with another {changed}"),
-            "give the campaign a new id, or replace the earlier run with --replace",
-        )
-        .in_file(folder)
-        .at_field("campaign.id")
-        .into())
+        Err(other_inputs(changed, when).in_file(folder).into())
     }
 
     /// In a storage account, together with whoever else works there. The files are brought here in the end.
-    async fn run_in(mut self, location: &str, replace: bool) -> Result<Ended, Error> {
-        let store = Azure::open(location).map_err(of_store)?.store();
-        self.upload(&store).await?;
+    async fn run_in(mut self, store: &Store, replace: bool) -> Result<Ended, Error> {
+        self.upload(store).await?;
         let engine = Arc::new(self.engine(store.clone()));
         let campaign = self.campaign().clone();
-        if replace && engine.load(&campaign).await.map_err(of_store)?.is_some() {
-            let asked = engine.restart(&self.start, self.library.clone(), EventId::random()).await;
-            asked.map_err(of_client)?;
+        let kind = match started(store, &campaign).await? {
+            Some(_) if replace => {
+                self.restart(&engine).await?;
+                RunKind::Whole
+            }
+            Some(earlier) => {
+                self.same_start(&earlier)?;
+                let was_complete =
+                    engine.held(&campaign).await.map_err(of_client)?.instance.status == Status::Completed;
+                self.start_or_wake(&engine).await?;
+                if was_complete { RunKind::Earlier } else { RunKind::Continued }
+            }
+            None => {
+                self.start_or_wake(&engine).await?;
+                RunKind::Whole
+            }
+        };
+        let mut ended = self.work(Arc::clone(&engine)).await;
+        let generation = engine.held(&campaign).await.map_err(of_client)?.instance.generation;
+        match &mut ended {
+            Ok(Ended::Complete(summary)) => {
+                summary.run = kind;
+                let run = Run { campaign, generation };
+                self.workspace.discard()?;
+                fetch(store, &run.folder(), self.workspace.working()).await?;
+                self.workspace.commit()?;
+            }
+            // What can never be completed as it is leaves nothing behind, unless it is there to replace something.
+            Err(Error::Input(_)) if generation == 1 => engine.purge(&campaign).await.map_err(of_client)?,
+            _ => {}
+        }
+        ended
+    }
+
+    async fn restart(&self, engine: &Engine) -> Result<(), Error> {
+        let (campaign, id) = (self.campaign(), EventId::random());
+        let before = engine.held(campaign).await.map_err(of_client)?.instance.version;
+        engine.restart(&self.start, self.library.clone(), id.clone()).await.map_err(of_client)?;
+        match engine.answer(campaign, &id, before).await.map_err(of_client)? {
+            Answer::Taken => Ok(()),
+            Answer::Refused { why } => Err(Problem::new(why, "see `cpo instance`").at_field("campaign.id").into()),
+            Answer::Later => Err(Error::failed("the campaign cannot be restarted now", "try again in a minute")),
+        }
+    }
+
+    /// As [`Here::same_inputs`], of a campaign in a storage account, whose files are named by what is in them.
+    fn same_start(&self, earlier: &Start) -> Result<(), Error> {
+        let now = &self.start;
+        let digest = |start: &Start| start.suppression.as_ref().map(|suppression| suppression.sha256);
+        let blob = |start: &Start| match &start.customers {
+            Source::Blob { path, .. } => Some(path.clone()),
+            Source::File { .. } => None,
+        };
+        let changed = if now.campaign != earlier.campaign {
+            "campaign file"
+        } else if now.content != earlier.content {
+            "content"
+        } else if digest(now) != digest(earlier) {
+            "suppression list"
+        } else if blob(now) != blob(earlier) {
+            "customer file"
         } else {
-            self.start_or_wake(&engine).await?;
-        }
-        let ended = self.work(Arc::clone(&engine)).await?;
-        if let Ended::Complete(_) = ended {
-            let held = engine.held(&campaign).await.map_err(of_client)?;
-            let run = Run { campaign, generation: held.instance.generation };
-            self.workspace.discard()?;
-            fetch(&store, &run.folder(), self.workspace.working()).await?;
-            self.workspace.commit()?;
-        }
-        Ok(ended)
+            return Ok(());
+        };
+        Err(other_inputs(changed, "started in this storage account").into())
     }
 
     /// Brings the files that the campaign reads into the store, under the names of their digests.
@@ -270,7 +362,9 @@ impl Here<'_> {
     }
 
     fn engine(&self, store: Store) -> Engine {
-        let workshop = Workshop::new(store.clone(), self.workspace.scratch().to_owned(), self.providers.clone());
+        let store = (self.means.store)(store);
+        let providers = self.means.providers.clone();
+        let workshop = Workshop::new(store.clone(), self.workspace.scratch().to_owned(), providers);
         Engine::new(store, Arc::new(workshop), Clock::default())
     }
 
@@ -308,9 +402,27 @@ impl Here<'_> {
     }
 }
 
-fn open(folder: &Path, campaign: &CampaignId) -> Result<Embedded, Error> {
+fn other_inputs(changed: &str, when: &str) -> Problem {
+    Problem::new(
+        format!("this campaign id was {when} with another {changed}"),
+        "give the campaign a new id, or replace the earlier run with --replace",
+    )
+    .at_field("campaign.id")
+}
+
+/// The state of a run in the output folder.
+pub fn open(folder: &Path, campaign: &CampaignId) -> Result<Embedded, Error> {
     let run = Run { campaign: campaign.clone(), generation: 1 };
     Embedded::open(folder, run.folder()).map_err(of_store)
+}
+
+/// Whoever replaces a run that failed wants another one.
+fn can_go_on(status: &Status, replace: bool) -> bool {
+    match status {
+        Status::Terminated { .. } => false,
+        Status::Failed { .. } => !replace,
+        _ => true,
+    }
 }
 
 /// The digest of the customer file that an unfinished run has read, if it got so far.
@@ -407,11 +519,11 @@ async fn why_failed(store: &Store, instance: &Instance, failure: Failure) -> Res
     ))
 }
 
-fn of_store(error: store::Error) -> Error {
+pub fn of_store(error: store::Error) -> Error {
     Error::failed("the campaign's storage", error)
 }
 
-fn of_client(error: ClientError) -> Error {
+pub fn of_client(error: ClientError) -> Error {
     match error {
         ClientError::Store(error) => of_store(error),
         ClientError::OtherInputs(id) => Problem::new(

@@ -11,11 +11,15 @@ use super::{
     arrivals::{self, Standing},
     decide,
     engine::{Engine, Held},
-    instance::{Budget, ENGINE, Envelope, EnvelopeSchema, EventId, Gate, Instance, Progress, Request, Schema, Status},
+    instance::{
+        Budget, ENGINE, Envelope, EnvelopeSchema, Event, EventId, Gate, Happened, Instance, Progress, Request, Schema,
+        Status,
+    },
+    item::{Wake, WakeSchema},
     names,
     stage::Step,
     start::Start,
-    turn::run_of,
+    turn::{History, run_of},
 };
 use crate::{
     domain::{digest::Digest, id::CampaignId},
@@ -32,6 +36,17 @@ pub enum ClientError {
     NotEnded(CampaignId),
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Taken,
+    Refused {
+        why: String,
+    },
+    /// Somebody else decides on it later: a newer program, or whoever is changing the campaign all the time.
+    Later,
 }
 
 /// An instance and how far its open stages are.
@@ -143,6 +158,43 @@ impl Engine {
         self.keep(&path, bytes).await?;
         self.mark_active(campaign).await?;
         Ok(self.wake_all(campaign).await?)
+    }
+
+    /// Asks something, and has it decided on.
+    pub async fn ask(&self, campaign: &CampaignId, request: Request) -> Result<Answer, ClientError> {
+        let before = self.held(campaign).await?.instance.version;
+        let id = EventId::random();
+        self.request(campaign, id.clone(), request).await?;
+        self.answer(campaign, &id, before).await
+    }
+
+    /// What came of a request that was made after version `before`. Takes the turn that decides on it, so that there is
+    /// an answer whoever works on the campaign, or nobody.
+    pub async fn answer(&self, campaign: &CampaignId, asked: &EventId, before: u64) -> Result<Answer, ClientError> {
+        self.turn(&Wake { schema: WakeSchema::V1, campaign: campaign.clone(), group: None }).await?;
+        let answer = self.events(campaign, before).await?.into_iter().find_map(|event| match event.what {
+            Happened::Took { id, .. } if id == *asked => Some(Answer::Taken),
+            Happened::Refused { id, why } if id == *asked => Some(Answer::Refused { why }),
+            _ => None,
+        });
+        Ok(answer.unwrap_or(Answer::Later))
+    }
+
+    /// What happened after a version (0: ever), the newest last.
+    pub async fn events(&self, campaign: &CampaignId, after: u64) -> Result<Vec<Event>, ClientError> {
+        let Held { instance, .. } = self.held(campaign).await?;
+        let mut events = Vec::new();
+        for version in after + 1..instance.version {
+            let path = names::history(campaign, version);
+            let blob = self.store.blobs.get(&path).await?;
+            let history: History = serde_json::from_slice(&blob.bytes)
+                .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;
+            events.extend(history.events);
+        }
+        if instance.version > after {
+            events.extend(instance.events);
+        }
+        Ok(events)
     }
 
     pub async fn held(&self, campaign: &CampaignId) -> Result<Held, ClientError> {

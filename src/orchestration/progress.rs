@@ -10,6 +10,8 @@ pub enum Event {
         step: Step,
         /// In the stage's items, see [`Stage::unit`](super::stage::Stage::unit).
         total: u64,
+        /// Of these; more than none where an earlier run began with them.
+        done: u64,
     },
     /// `done` of the step's total.
     Advanced { step: Step, done: u64 },

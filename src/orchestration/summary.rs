@@ -27,6 +27,7 @@ use crate::{
 #[derive(Debug, Serialize)]
 pub struct Summary {
     pub campaign: String,
+    pub run: RunKind,
     pub customers: CustomerCounts,
     #[serde(serialize_with = "as_object")]
     pub segments: Vec<(String, u64)>,
@@ -49,6 +50,17 @@ pub struct Summary {
 pub struct Timing {
     pub stage: Stage,
     pub seconds: f64,
+}
+
+/// How much of it the command has done that tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    Whole,
+    /// An earlier one, which was interrupted, had done a part.
+    Continued,
+    /// Nothing: it was complete already.
+    Earlier,
 }
 
 /// They add up: `read` is the sum of the others.
@@ -119,6 +131,7 @@ pub async fn of(store: &Store, instance: &Instance) -> Result<Summary, Error> {
     let stages = timings(instance);
     Ok(Summary {
         campaign: instance.campaign.to_string(),
+        run: RunKind::Earlier,
         customers: closed.customers,
         segments: closed.segments,
         variants: closed.variants,

@@ -173,6 +173,13 @@ impl Engine {
             }
             Err(error) => return Err(error.into()),
         };
+        // Whoever had the claim before may have done it meanwhile.
+        let work = async {
+            match self.stored(item).await? {
+                Some(record) => Ok(Worked::Stored(record)),
+                None => self.do_work(item, instance, deliveries).await,
+            }
+        };
         let renewing = async {
             loop {
                 tokio::time::sleep(CLAIM_RENEWED).await;
@@ -182,7 +189,7 @@ impl Engine {
             }
         };
         let worked = tokio::select! {
-            worked = self.do_work(item, instance, deliveries) => worked,
+            worked = work => worked,
             () = renewing => unreachable!("renewing never ends"),
         };
         // If it is not released, it runs out.
@@ -297,6 +304,7 @@ impl Engine {
             self.send_to_screen(item, instance).await?;
         }
         let arrived = arrivals::append(self.store.blobs.as_ref(), &item.run(), record).await?;
+        tracing::info!(campaign = %item.campaign, step = %item.step, index = item.index, done = record.is_done(), "item");
         if arrived >= item.expected {
             self.wake_if_through(instance, item.step, item.index / GROUP).await?;
         }

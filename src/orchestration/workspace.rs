@@ -38,6 +38,12 @@ pub fn target(out: &Path, id: &CampaignId) -> PathBuf {
     out.join(layout::CAMPAIGNS).join(id.as_str())
 }
 
+/// Whether a process works on the campaign now. (One that begins in the very moment of asking is told to wait.)
+pub fn is_claimed(out: &Path, id: &CampaignId) -> bool {
+    let lock = File::open(lock(&out.join(layout::CAMPAIGNS), id));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 impl Workspace {
     /// Claims the campaign's folders under `out`: for as long as it lives no other process works in them.
     pub fn claim(out: &Path, id: &CampaignId) -> Result<Self, Error> {
@@ -89,6 +95,12 @@ impl Workspace {
         remove_if_there(&self.working).map_err(|error| Error::failed("the unfinished run cannot be removed", error))
     }
 
+    /// Removes all that is kept of the campaign.
+    pub fn purge(&self) -> Result<(), Error> {
+        let removed = [&self.working, &self.target].into_iter().try_for_each(|folder| remove_if_there(folder));
+        removed.map_err(|error| Error::failed("the campaign's folders cannot be removed", error))
+    }
+
     /// Takes the complete run up again.
     pub fn reopen(&self) -> Result<(), Error> {
         fs::rename(&self.target, &self.working)
@@ -117,12 +129,16 @@ impl Drop for Workspace {
 
 fn claim_lock(campaigns: &Path, id: &CampaignId) -> io::Result<File> {
     fs::create_dir_all(campaigns)?;
-    let lock = File::options().create(true).truncate(false).write(true).open(campaigns.join(format!(".{id}.lock")))?;
+    let lock = File::options().create(true).truncate(false).write(true).open(lock(campaigns, id))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(io::Error::other("another run of this campaign is under way there")),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+fn lock(campaigns: &Path, id: &CampaignId) -> PathBuf {
+    campaigns.join(format!(".{id}.lock"))
 }
 
 fn remove_if_there(folder: &Path) -> io::Result<()> {
@@ -183,7 +199,9 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         let first = Workspace::claim(out.path(), &id()).unwrap();
         assert_eq!(Workspace::claim(out.path(), &id()).unwrap_err().exit_code(), 2);
+        assert!(is_claimed(out.path(), &id()));
         drop(first);
+        assert!(!is_claimed(out.path(), &id()));
         Workspace::claim(out.path(), &id()).unwrap();
     }
 }

@@ -21,8 +21,9 @@ use cpo::{
 
 use crate::simulated::Simulated;
 
-/// Everything that is wrong with a campaign that has come to rest.
-pub async fn complaints(store: &Store, campaign: &CampaignId, agents: &Simulated) -> Vec<String> {
+/// Everything that is wrong with a campaign that has come to rest. Real agents keep no journal: theirs is looked at by
+/// whoever put them there.
+pub async fn complaints(store: &Store, campaign: &CampaignId, agents: Option<&Simulated>) -> Vec<String> {
     let mut wrong = Vec::new();
     let bytes = store.blobs.get(&names::instance(campaign)).await.unwrap().bytes;
     if bytes.len() > 65_536 {
@@ -91,7 +92,7 @@ async fn history(store: &Store, campaign: &CampaignId, instance: &Instance) -> V
 }
 
 /// Every planned item has one result, its arrival says the same, and nothing was made of anything unplanned.
-async fn items(store: &Store, campaign: &CampaignId, instance: &Instance, agents: &Simulated) -> Vec<String> {
+async fn items(store: &Store, campaign: &CampaignId, instance: &Instance, agents: Option<&Simulated>) -> Vec<String> {
     let mut wrong = Vec::new();
     let run = Run { campaign: campaign.clone(), generation: instance.generation };
     for stage in &instance.stages {
@@ -117,8 +118,8 @@ async fn items(store: &Store, campaign: &CampaignId, instance: &Instance, agents
                 }
                 _ => {}
             }
-            let calls = agents.journal.lock().unwrap().calls.get(&(run.generation, stage.step, index)).copied();
-            if is_done && calls.is_none() {
+            let item = (run.generation, stage.step, index);
+            if is_done && agents.is_some_and(|agents| !agents.journal.lock().unwrap().calls.contains_key(&item)) {
                 wrong.push(format!("{} {index} has a result that nobody made", stage.step));
             }
         }
@@ -140,15 +141,16 @@ async fn items(store: &Store, campaign: &CampaignId, instance: &Instance, agents
 }
 
 /// What is counted was spent, and what was spent stays below the cap but for calls that died unheard.
-fn money(instance: &Instance, agents: &Simulated) -> Vec<String> {
+fn money(instance: &Instance, agents: Option<&Simulated>) -> Vec<String> {
     let mut wrong = Vec::new();
     let settled: Usd = instance.stages.iter().map(|stage| stage.total().cost).sum();
-    let journal = agents.journal.lock().unwrap();
     if settled != instance.budget.settled {
         wrong.push(format!("{} settled, the stages say {settled}", instance.budget.settled));
     }
-    if settled > journal.spent {
-        wrong.push(format!("{settled} settled, but only {} were spent", journal.spent));
+    if let Some(spent) = agents.map(|agents| agents.journal.lock().unwrap().spent)
+        && settled > spent
+    {
+        wrong.push(format!("{settled} settled, but only {spent} were spent"));
     }
     if let Some(cap) = instance.policy.cap_usd
         && settled > cap

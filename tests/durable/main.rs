@@ -2,5 +2,9 @@
 
 mod checker;
 mod faults;
+mod full_disk;
+mod killed;
+mod real;
 mod simulated;
 mod simulation;
+mod storms;

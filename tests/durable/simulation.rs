@@ -135,7 +135,7 @@ impl World {
     /// Lets whatever is still on the queues be handled, then looks at everything.
     async fn assert_sound(&self, what: &str) {
         self.work_for(300).await;
-        let mut wrong = checker::complaints(&self.memory, self.campaign(), &self.agents).await;
+        let mut wrong = checker::complaints(&self.memory, self.campaign(), Some(&self.agents)).await;
         let waiting = checker::waiting(&self.memory).await;
         if waiting > 0 {
             wrong.push(format!("{waiting} messages are left"));
@@ -226,6 +226,27 @@ async fn a_call_that_takes_minutes_does_no_harm() {
 async fn a_message_that_comes_twice_or_never_does_no_harm() {
     at_every_call(Fault::Duplicate).await;
     at_every_call(Fault::Lose).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_a_message_that_waited_for_its_claim_pays_for_nothing_again() {
+    let world = World::new(Simulated::new(Shape { allowance: dollars(0.1), ..Shape::SMALL })).await;
+    // Of two copies of each draft's message one asks for the claim, and is let in when the other has long done the work.
+    let mut leases = 0;
+    let faults = Faults::new(world.memory.clone(), move |_, what| match what {
+        "send generate" => Some(Fault::Duplicate),
+        what if what.starts_with("lease") => {
+            leases += 1;
+            (leases % 2 == 1).then_some(Fault::Delay(Duration::from_secs(5)))
+        }
+        _ => None,
+    });
+    tokio::select! {
+        () = world.process(&faults) => {}
+        view = world.at_rest() => assert_eq!(view.status, Status::Completed),
+    }
+    assert_eq!(world.calls_of_most_worked_item(), 1);
+    world.assert_sound("claimed late").await;
 }
 
 /// Three processes, every call of which may go wrong, each replaced when it dies; after an hour all is well.

@@ -179,7 +179,7 @@ impl Opened {
             Error::Input(problems) => {
                 Trouble::Problems(problems.into_iter().map(|problem| self.problem(problem)).collect())
             }
-            error @ Error::Failed { .. } => Trouble::Defect(error.into()),
+            error @ Error::Failed { .. } => Trouble::of_work(error.into()),
         }
     }
 }

@@ -2,6 +2,21 @@
 //!
 //! Nothing here knows of queues, attempts, leases or arrivals; that is the worker's. An item may be done twice, by two
 //! processes at once: whatever it writes by itself (tables, documents) is a function of its inputs.
+//!
+//! | step | an item reads | and leaves in the run's folder | and in its record |
+//! |---|---|---|---|
+//! | ingest | the sources | lists, quality, campaign, content, shards; the model, if it needs no pass | [`Admitted`] |
+//! | profile | a shard | | a profile |
+//! | fit | all profiles of the pass | the model, after the last pass | what the next pass looks for |
+//! | label | a shard, the model | a table of labels | who the segments' customers are |
+//! | design | what label left | the design | the segments with customers |
+//! | retrieve | the content | | passages |
+//! | generate | a cell's passages | | a draft, or why there is none |
+//! | screen | a draft, its cell's passages | | a judged variant |
+//! | collect | all variants and passages | the passages | [`Collected`] |
+//! | release | these, and a person's decision | the variants | |
+//! | deliver | a shard, its labels, the variants | a table of deliveries | what became of its customers |
+//! | close | all of it | ledger, audit, report | [`Closed`] |
 
 pub(super) mod cells;
 mod close;
@@ -21,7 +36,7 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, io, num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{fmt, future::Future, io, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -50,6 +65,9 @@ use crate::{
 
 /// Calls of one provider under way at once, as long as it bears them.
 const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
+
+/// How long a question waits for its turn: well below the time that an item has, which is meant for the answer.
+const TURN: Duration = Duration::from_secs(60);
 
 /// Who answers the agents' questions.
 #[derive(Clone)]
@@ -157,17 +175,21 @@ async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 ) -> Result<T, Trouble> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(Trouble::Defect),
+        Ok(done) => done.map_err(Trouble::of_work),
         Err(panicked) => Err(Trouble::Defect(panicked.into())),
     }
 }
 
-/// A provider's answer, when it is the question's turn; the limiter hears how the provider took it.
+/// A provider's answer, when it is the question's turn; the limiter hears how the provider took it. Where the turn does
+/// not come, the provider is too busy, and the question is put off as if the provider had said so itself.
 async fn answered<T>(
     limiter: &Limiter,
     question: impl Future<Output = Result<T, ProviderError>>,
 ) -> Result<T, ProviderError> {
-    let permit = limiter.acquire().await;
+    let Ok(permit) = tokio::time::timeout(TURN, limiter.acquire()).await else {
+        let message = format!("its turn did not come within {} s", TURN.as_secs());
+        return Err(ProviderError { provider: "limiter", kind: ErrorKind::Throttled { retry_after: None }, message });
+    };
     let answer = question.await;
     match answer.as_ref().map_err(|error| error.kind) {
         Ok(_) | Err(ErrorKind::Rejected) => permit.succeeded(),
@@ -222,10 +244,28 @@ impl<T: Into<Trouble>> From<T> for Setback {
     }
 }
 
+impl Trouble {
+    /// A full disk is no fault of the item that met it, and trying again does not help: it is told at once, as a store
+    /// tells it.
+    fn of_work(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        let first: &(dyn std::error::Error + 'static) = &*error;
+        let mut causes = std::iter::successors(Some(first), |cause| cause.source());
+        let is_full =
+            |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if causes.any(|cause| cause.downcast_ref().is_some_and(is_full)) {
+            return Self::Store(store::Error::Permanent {
+                what: "the disk is full; make room and run the same command again, it goes on from here".to_owned(),
+                source: error,
+            });
+        }
+        Self::Defect(error)
+    }
+}
+
 /// Of the scratch folder.
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
-        Self::Defect(error.into())
+        Self::of_work(error.into())
     }
 }
 

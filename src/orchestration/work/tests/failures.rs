@@ -29,7 +29,7 @@ use crate::{
         layout,
         ledger::Ledger,
         stage::Stage,
-        work::{Agents as _, Providers, Trouble, Workshop},
+        work::{Agents as _, Providers, Setback, Trouble, Workshop},
     },
     report::Report,
     store::{self, Precondition},
@@ -118,8 +118,7 @@ async fn a_close_that_slept_through_a_rewind_does_not_undo_the_newer_one() {
     let files = driver.files().await;
     watched.wake.notify_one();
     // The ledger is the same in both; the audit is not.
-    let refused = sleeper.await.unwrap();
-    let refused = refused.map_err(|setback| setback.trouble);
+    let refused = sleeper.await.unwrap().map_err(|setback| setback.trouble);
     assert!(matches!(refused, Err(Trouble::Store(store::Error::PreconditionFailed { .. }))), "{refused:?}");
     assert_eq!(driver.files().await, files);
 }
@@ -199,11 +198,13 @@ async fn a_draft_that_is_refused_blocks_its_variant_and_its_cost_is_in_the_ledge
 }
 
 #[tokio::test]
-async fn a_writer_that_may_answer_later_leaves_nothing_and_a_throttled_one_gets_fewer_calls() {
+async fn a_writer_that_may_answer_later_leaves_its_cost_alone_and_a_throttled_one_gets_fewer_calls() {
     for (kind, limit) in [(ErrorKind::Unavailable, 16), (ErrorKind::Throttled { retry_after: None }, 8)] {
         let driver = dear(kind).await;
-        let trouble = driver.perform(Stage::Generate.into(), 0).await.unwrap_err();
+        let item = driver.item(Stage::Generate.into(), 0);
+        let Setback { trouble, usage } = driver.workshop.perform(&item, &driver.instance).await.unwrap_err();
         assert!(matches!(trouble, Trouble::Provider(_)), "{trouble}");
+        assert_eq!(usage.cost_usd, Usd::from_dollars(0.01).unwrap());
         assert_eq!(driver.workshop.limits.writer.limit(), limit);
     }
 }
