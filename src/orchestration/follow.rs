@@ -37,19 +37,18 @@ pub async fn until_rest(
     campaign: &CampaignId,
     watcher: &(dyn Fn(Event) + Sync),
 ) -> Result<View, Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::failed("the campaign cannot be watched", error.to_string());
     let mut known: BTreeMap<Step, StageView> = BTreeMap::new();
     let mut is_first = true;
     loop {
-        let view = match engine.status(campaign).await {
-            Ok(view) => view,
+        let (view, is_at_rest) = match look(engine, campaign).await {
+            Ok(looked) => looked,
             // Whoever works on it has the same trouble, and decides what to do about it.
             Err(ClientError::Store(error)) if !matches!(error, store::Error::Permanent { .. }) => {
                 tracing::debug!(%error, "the campaign could not be looked at");
                 tokio::time::sleep(AT_MOST).await;
                 continue;
             }
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(Error::failed("the campaign cannot be watched", error)),
         };
         for stage in &view.stages {
             let before = known.insert(stage.step, stage.clone());
@@ -58,17 +57,24 @@ pub async fn until_rest(
             tell(engine, campaign, before.as_ref(), stage, is_first, watcher).await;
         }
         is_first = false;
-        let waits = view.gate.is_some() && view.status == Status::Running;
-        if waits || view.status != Status::Running {
-            // Somebody may have asked for more already.
-            let asked = engine.store.blobs.list(Some(&names::inbox(campaign))).await.map_err(|error| failed(&error))?;
-            if asked.is_empty() {
-                return Ok(view);
-            }
+        if is_at_rest {
+            return Ok(view);
         }
         tokio::time::sleep(PAUSE).await;
         engine.change(AT_MOST).await;
     }
+}
+
+/// The campaign, and whether nothing will happen any more by itself.
+async fn look(engine: &Engine, campaign: &CampaignId) -> Result<(View, bool), ClientError> {
+    let view = engine.status(campaign).await?;
+    if view.status == Status::Running && view.gate.is_none() {
+        return Ok((view, false));
+    }
+    // Somebody may have asked for more already, or it was taken in since the view.
+    let asked = engine.store.blobs.list(Some(&names::inbox(campaign))).await?;
+    let is_same = engine.held(campaign).await?.instance.updated == view.updated;
+    Ok((view, asked.is_empty() && is_same))
 }
 
 async fn tell(
