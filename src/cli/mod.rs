@@ -121,6 +121,8 @@ fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
 fn block_on_until_stopped<T>(work: impl Future<Output = Result<T, Error>>) -> Result<Option<T>, Error> {
     block_on(async {
         tokio::select! {
+            // Signals are heard before the work begins.
+            biased;
             stopped = stop() => stopped.map(|()| None).map_err(|error| Error::failed("signals cannot be heard", error)),
             done = work => done.map(Some),
         }
