@@ -31,6 +31,9 @@ pub struct Host {
     stop_on_failure: bool,
 }
 
+/// Messages of one queue in hand.
+type Tasks = JoinSet<Result<(), store::Error>>;
+
 /// What a queue's messages are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Duty {
@@ -46,6 +49,12 @@ impl Host {
 
     /// Serves all queues until the future is dropped, which leaves what is in hand to come again.
     pub async fn serve(&self) -> Result<(), store::Error> {
+        self.serve_until(std::future::pending()).await
+    }
+
+    /// Serves all queues until `end`. What is in hand then comes again, and nobody works on it here any more: the store
+    /// can be closed.
+    pub async fn serve_until<T>(&self, end: impl Future<Output = T>) -> Result<T, store::Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut duties = vec![(Engine::orchestrate(), Duty::Orchestrate, 4)];
         for agent in Agent::ALL {
@@ -57,11 +66,22 @@ impl Host {
             duties.push((agent.queue(), Duty::Work(agent), at_once));
             duties.push((agent.queue().poison(), Duty::GiveUp, 4));
         }
-        let queues = try_join_all(duties.into_iter().map(|(queue, duty, at_once)| self.pump(queue, duty, at_once)));
-        tokio::select! {
-            served = queues => served.map(drop),
-            swept = self.sweep() => swept,
+        let mut tasks: Vec<Tasks> = duties.iter().map(|_| Tasks::new()).collect();
+        let ended = {
+            let pumps = duties.into_iter().zip(&mut tasks);
+            let queues =
+                try_join_all(pumps.map(|((queue, duty, at_once), tasks)| self.pump(queue, duty, at_once, tasks)));
+            // The others end only by an error.
+            tokio::select! {
+                ended = end => Ok(ended),
+                Err(error) = queues => Err(error),
+                Err(error) = self.sweep() => Err(error),
+            }
+        };
+        for tasks in &mut tasks {
+            tasks.shutdown().await;
         }
+        ended
     }
 
     async fn sweep(&self) -> Result<(), store::Error> {
@@ -82,9 +102,8 @@ impl Host {
         Ok(())
     }
 
-    async fn pump(&self, queue: QueueName, duty: Duty, at_once: usize) -> Result<(), store::Error> {
+    async fn pump(&self, queue: QueueName, duty: Duty, at_once: usize, tasks: &mut Tasks) -> Result<(), store::Error> {
         let places = Arc::new(Semaphore::new(at_once));
-        let mut tasks: JoinSet<Result<(), store::Error>> = JoinSet::new();
         loop {
             let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
             while let Some(ended) = tasks.try_join_next() {

@@ -123,17 +123,6 @@ fn a_suspended_campaign_goes_on_when_it_is_resumed_or_run_again() {
 }
 
 #[test]
-fn run_again_while_it_waits_a_suspended_campaign_waits_again() {
-    let folder = waiting();
-    // Whoever watches must not take the state before the resumption for the one after it.
-    for _ in 0..5 {
-        done(&instance(&folder, "suspend", &[]));
-        let ended = json(&folder.run(&["--format", "json"]));
-        assert!(ended["waiting"].is_object(), "{ended}");
-    }
-}
-
-#[test]
 fn a_terminated_campaign_stays_until_it_is_purged_and_only_an_ended_one_is() {
     let folder = waiting();
     refused(&instance(&folder, "purge", &["--yes"]), "has not ended");
