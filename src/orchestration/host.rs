@@ -15,8 +15,12 @@ use super::{
 };
 use crate::store::{self, Delivery, QueueName};
 
-/// How long to wait for messages before asking again.
-const NAP: Duration = Duration::from_secs(1);
+/// How long to wait for messages before asking again, where no store tells that they are there: ever longer while
+/// there are none, for each look is paid.
+const FIRST_NAP: Duration = Duration::from_millis(50);
+const LAST_NAP: Duration = Duration::from_secs(1);
+/// For what is given up nobody hurries.
+const LAST_NAP_OF_POISON: Duration = Duration::from_secs(5);
 /// Provider calls that one agent may have under way: a limit per provider is below it.
 const CALLS: usize = 64;
 
@@ -104,6 +108,8 @@ impl Host {
 
     async fn pump(&self, queue: QueueName, duty: Duty, at_once: usize, tasks: &mut Tasks) -> Result<(), store::Error> {
         let places = Arc::new(Semaphore::new(at_once));
+        let last_nap = if duty == Duty::GiveUp { LAST_NAP_OF_POISON } else { LAST_NAP };
+        let mut nap = FIRST_NAP;
         loop {
             let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
             while let Some(ended) = tasks.try_join_next() {
@@ -119,15 +125,17 @@ impl Host {
                 Ok(deliveries) => deliveries.into_iter(),
                 Err(error) => {
                     self.survive(error)?;
-                    tokio::time::sleep(NAP).await;
+                    tokio::time::sleep(LAST_NAP).await;
                     continue;
                 }
             };
             let Some(first) = deliveries.next() else {
                 drop(place);
-                self.engine.store.queues.wait(std::slice::from_ref(&queue), NAP).await;
+                self.engine.store.queues.wait(std::slice::from_ref(&queue), nap).await;
+                nap = (2 * nap).min(last_nap);
                 continue;
             };
+            nap = FIRST_NAP;
             let mut places_taken = vec![place];
             let more = deliveries.len() as u32;
             if more > 0 {
