@@ -105,6 +105,7 @@ impl Engine {
 
     pub(super) fn remember(&self, instance: &Instance) {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.retain(|_, (at, _)| at.elapsed() < VIEW_LASTS);
         views.insert(instance.campaign.clone(), (Instant::now(), Arc::new(instance.clone())));
     }
 
@@ -129,6 +130,7 @@ impl Engine {
     pub(super) async fn one_turn(&self, campaign: &CampaignId) -> OwnedMutexGuard<()> {
         let turns = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             Arc::clone(turns.entry(campaign.clone()).or_default())
         };
         turns.lock_owned().await

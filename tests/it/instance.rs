@@ -176,7 +176,7 @@ fn a_complete_campaign_run_again_does_nothing_and_says_the_same() {
     let mut again = json(&folder.run(&["--format", "json"]));
     assert_eq!((first["run"].as_str(), again["run"].as_str()), (Some("whole"), Some("earlier")));
     for summary in [&mut first, &mut again] {
-        ["seconds", "run"].map(|key| summary.as_object_mut().unwrap().remove(key));
+        summary.as_object_mut().unwrap().retain(|key, _| key != "seconds" && key != "run");
     }
     assert_eq!(again, first);
     assert_eq!(times(&folder), written);
