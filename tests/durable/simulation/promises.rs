@@ -232,3 +232,44 @@ async fn the_first_record_that_is_stored_counts() {
     let read = record::read(store.blobs.as_ref(), &run, Stage::Generate.into(), 3, 1).await.unwrap().unwrap();
     assert_eq!(said(read), "first");
 }
+
+/// The memory store answers at once, so that a turn over it is never interrupted. Here every call of every process
+/// takes a moment of its own, and whatever can come between two calls does.
+#[tokio::test(start_paused = true)]
+async fn processes_that_come_between_each_others_calls_give_one_history() {
+    for seed in 0..10 {
+        println!("seed {seed}");
+        let world = World::new(Simulated::new(Shape { shards: 12, needs_review: 1, ..Shape::SMALL })).await;
+        let slow = |process: u64| {
+            let mut dice = ChaCha8Rng::seed_from_u64(seed << 8 | process);
+            Faults::new(world.memory.clone(), move |_, _| {
+                Some(Fault::Delay(Duration::from_millis(dice.random_range(0..40))))
+            })
+        };
+        let processes: Vec<_> = (0..4).map(slow).collect();
+        let asking = async {
+            for round in 0..6 {
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                world.ask(&format!("stop-{round}"), Request::Suspend { reason: because("wait") }).await;
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                world.ask(&format!("go-{round}"), Request::Resume { reason: because("on") }).await;
+            }
+            world.ask("yes", approval(Simulated::digest())).await;
+            loop {
+                let view = world.at_rest().await;
+                if view.status.is_final() {
+                    return view;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let view = tokio::select! {
+            _ = futures::future::join_all(processes.iter().map(|process| world.process(process))) => {
+                unreachable!("nobody dies")
+            }
+            view = asking => view,
+        };
+        assert_eq!(view.status, Status::Completed, "seed {seed}");
+        world.assert_sound(&format!("seed {seed}")).await;
+    }
+}
