@@ -13,8 +13,9 @@ patches=$PWD/tests/mutations
 copy=$PWD/target/mutations/source
 export CARGO_TARGET_DIR="$PWD/target/mutations/target"
 mkdir -p target/mutations
-[ -d "$copy" ] || git worktree add --quiet --detach "$copy"
-git -C "$copy" checkout --quiet --force --detach "$(git rev-parse HEAD)"
+[ -d "$copy" ] || git clone --quiet --shared --no-checkout . "$copy"
+git -C "$copy" fetch --quiet "$PWD" HEAD
+git -C "$copy" checkout --quiet --force --detach FETCH_HEAD
 [ $# -gt 0 ] || set -- $(cd "$patches" && ls -- *.patch | sed 's/\.patch$//')
 wrong=0
 for name; do
