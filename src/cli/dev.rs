@@ -41,8 +41,10 @@ pub fn run(args: Args) -> Result<(), Error> {
     let engine = Engine::new(store, Arc::new(workshop), Clock::default());
     // Whatever the store does, it may do better later.
     let host = Host::new(Arc::new(engine), Duration::from_secs(args.visibility), SWEEP_EVERY, false);
-    tracing::info!("at work");
-    let served = cli::block_on_until_stopped(async { host.serve().await.map_err(stopped) })?;
+    let served = cli::block_on_until_stopped(async {
+        tracing::info!("at work");
+        host.serve().await.map_err(stopped)
+    })?;
     if served.is_none() {
         tracing::info!("stopped; what was in hand comes to another worker");
     }

@@ -18,6 +18,7 @@ mod watch;
 use std::{
     io::{IsTerminal as _, Write as _},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -107,24 +108,32 @@ fn account(location: &str) -> Result<Azure, Error> {
 
 /// Runs an async command to its end on all cores.
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::failed("the async runtime cannot start", error))?;
-    let result = runtime.block_on(work);
-    // What computes on for a command that was stopped ends with the process.
-    runtime.shutdown_background();
-    result
+    runtime()?.block_on(work)
 }
 
 /// As [`block_on`], until Ctrl-C or a polite request to end: then `None`, and all that the command held is let go.
 fn block_on_until_stopped<T>(work: impl Future<Output = Result<T, Error>>) -> Result<Option<T>, Error> {
-    block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         tokio::select! {
+            // Signals are heard before the work begins.
+            biased;
             stopped = stop() => stopped.map(|()| None).map_err(|error| Error::failed("signals cannot be heard", error)),
             done = work => done.map(Some),
         }
-    })
+    });
+    if let Ok(None) = ended {
+        // What still computes ends with the process.
+        runtime.shutdown_timeout(Duration::from_millis(500));
+    }
+    ended
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::failed("the async runtime cannot start", error))
 }
 
 #[cfg(unix)]

@@ -385,13 +385,12 @@ impl Here<'_> {
     /// Works until the campaign is at rest.
     async fn work(&self, engine: Arc<Engine>) -> Result<Ended, Error> {
         let host = Host::new(Arc::clone(&engine), VISIBILITY, SWEEP_EVERY, true);
-        let view = tokio::select! {
-            served = host.serve() => {
-                let error = served.err().map_or_else(|| "the queues are closed".into(), Into::into);
-                return Err(Error::Failed { what: format!("campaign `{}` stopped; when this is mended, the same command goes on with it", self.campaign()), source: error });
-            }
-            view = follow::until_rest(&engine, self.campaign(), self.watcher) => view?,
-        };
+        let at_rest = follow::until_rest(&engine, self.campaign(), self.watcher);
+        let view = host.serve_until(at_rest).await.map_err(|error| {
+            let campaign = self.campaign();
+            let what = format!("campaign `{campaign}` stopped; when this is mended, the same command goes on with it");
+            Error::failed(what, error)
+        })??;
         let instance = engine.held(self.campaign()).await.map_err(of_client)?.instance;
         match (view.status, view.gate) {
             (Status::Completed, _) => Ok(Ended::Complete(summary::of(&engine.store, &instance).await?.into())),

@@ -11,7 +11,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{OwnedMutexGuard, watch},
+    time::Instant,
+};
 
 use super::{
     instance::Instance,
@@ -37,6 +40,7 @@ pub struct Engine {
     pub agents: Arc<dyn Agents>,
     clock: Clock,
     views: Mutex<HashMap<CampaignId, (Instant, Arc<Instance>)>>,
+    turns: Mutex<HashMap<CampaignId, Arc<tokio::sync::Mutex<()>>>>,
     /// Told whenever this engine changed an instance or brought an item through.
     progress: watch::Sender<()>,
 }
@@ -66,7 +70,14 @@ pub struct Held {
 
 impl Engine {
     pub fn new(store: Store, agents: Arc<dyn Agents>, clock: Clock) -> Self {
-        Self { store, agents, clock, views: Mutex::default(), progress: watch::Sender::new(()) }
+        Self {
+            store,
+            agents,
+            clock,
+            views: Mutex::default(),
+            turns: Mutex::default(),
+            progress: watch::Sender::new(()),
+        }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -94,6 +105,7 @@ impl Engine {
 
     pub(super) fn remember(&self, instance: &Instance) {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.retain(|_, (at, _)| at.elapsed() < VIEW_LASTS);
         views.insert(instance.campaign.clone(), (Instant::now(), Arc::new(instance.clone())));
     }
 
@@ -111,6 +123,17 @@ impl Engine {
             Some(instance) => Ok(Some(instance)),
             None => Ok(self.load(campaign).await?.map(|held| Arc::new(held.instance))),
         }
+    }
+
+    /// Turns that one engine takes of one campaign wait for each other. Nothing that must be right rests on it: at once
+    /// they would all find the same outbox, and each would send all of its messages.
+    pub(super) async fn one_turn(&self, campaign: &CampaignId) -> OwnedMutexGuard<()> {
+        let turns = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(campaign.clone()).or_default())
+        };
+        turns.lock_owned().await
     }
 
     pub(super) async fn wake(&self, wake: &Wake, delay: Duration) -> Result<(), store::Error> {

@@ -38,21 +38,20 @@ pub async fn until_rest(
     campaign: &CampaignId,
     watcher: &(dyn Fn(Event) + Sync),
 ) -> Result<View, Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::failed("the campaign cannot be watched", error.to_string());
     let mut known: BTreeMap<Step, StageView> = BTreeMap::new();
     let mut is_first = true;
     let (since, mut progress) = (Instant::now(), engine.progress());
     loop {
         progress.mark_unchanged();
-        let view = match engine.status(campaign).await {
-            Ok(view) => view,
+        let (view, is_at_rest) = match look(engine, campaign).await {
+            Ok(looked) => looked,
             // Whoever works on it has the same trouble, and decides what to do about it.
             Err(ClientError::Store(error)) if !matches!(error, store::Error::Permanent { .. }) => {
                 tracing::debug!(%error, "the campaign could not be looked at");
                 tokio::time::sleep(AT_MOST).await;
                 continue;
             }
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(Error::failed("the campaign cannot be watched", error)),
         };
         for stage in &view.stages {
             let before = known.insert(stage.step, stage.clone());
@@ -61,19 +60,27 @@ pub async fn until_rest(
             tell(engine, campaign, before.as_ref(), stage, is_first, watcher).await;
         }
         is_first = false;
-        let waits = view.gate.is_some() && view.status == Status::Running;
-        if waits || view.status != Status::Running {
-            // Somebody may have asked for more already, and what was decided last must be carried out.
-            let asked = engine.store.blobs.list(Some(&names::inbox(campaign))).await.map_err(|error| failed(&error))?;
-            let held = engine.held(campaign).await.map_err(|error| failed(&error))?;
-            if asked.is_empty() && held.instance.outbox.is_empty() {
-                return Ok(view);
-            }
+        if is_at_rest {
+            return Ok(view);
         }
         tokio::time::sleep((since.elapsed() / 50).clamp(*PAUSES.start(), *PAUSES.end())).await;
         // The engine outlives its watchers.
         let _ = tokio::time::timeout(AT_MOST, progress.changed()).await;
     }
+}
+
+/// The campaign, and whether nothing will happen any more by itself.
+async fn look(engine: &Engine, campaign: &CampaignId) -> Result<(View, bool), ClientError> {
+    let view = engine.status(campaign).await?;
+    if view.status == Status::Running && view.gate.is_none() {
+        return Ok((view, false));
+    }
+    // Somebody may have asked for more already, or it was taken in since the view; and what was decided last must be
+    // carried out.
+    let asked = engine.store.blobs.list(Some(&names::inbox(campaign))).await?;
+    let now = engine.held(campaign).await?.instance;
+    let is_at_rest = asked.is_empty() && now.updated == view.updated && now.outbox.is_empty();
+    Ok((view, is_at_rest))
 }
 
 async fn tell(

@@ -15,8 +15,12 @@ use super::{
 };
 use crate::store::{self, Delivery, QueueName};
 
-/// How long to wait for messages before asking again.
-const NAP: Duration = Duration::from_secs(1);
+/// How long to wait for messages before asking again, where no store tells that they are there: ever longer while
+/// there are none, for each look is paid.
+const FIRST_NAP: Duration = Duration::from_millis(50);
+const LAST_NAP: Duration = Duration::from_secs(1);
+/// For what is given up nobody hurries.
+const LAST_NAP_OF_POISON: Duration = Duration::from_secs(5);
 /// Provider calls that one agent may have under way: a limit per provider is below it.
 const CALLS: usize = 64;
 
@@ -30,6 +34,9 @@ pub struct Host {
     /// Whether a store that fails for good (a full disk, a missing right) ends the host rather than be tried again.
     stop_on_failure: bool,
 }
+
+/// Messages of one queue in hand.
+type Tasks = JoinSet<Result<(), store::Error>>;
 
 /// What a queue's messages are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +53,12 @@ impl Host {
 
     /// Serves all queues until the future is dropped, which leaves what is in hand to come again.
     pub async fn serve(&self) -> Result<(), store::Error> {
+        self.serve_until(std::future::pending()).await
+    }
+
+    /// Serves all queues until `end`. What is in hand then comes again, and nobody works on it here any more: the store
+    /// can be closed.
+    pub async fn serve_until<T>(&self, end: impl Future<Output = T>) -> Result<T, store::Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut duties = vec![(Engine::orchestrate(), Duty::Orchestrate, 4)];
         for agent in Agent::ALL {
@@ -57,11 +70,22 @@ impl Host {
             duties.push((agent.queue(), Duty::Work(agent), at_once));
             duties.push((agent.queue().poison(), Duty::GiveUp, 4));
         }
-        let queues = try_join_all(duties.into_iter().map(|(queue, duty, at_once)| self.pump(queue, duty, at_once)));
-        tokio::select! {
-            served = queues => served.map(drop),
-            swept = self.sweep() => swept,
+        let mut tasks: Vec<Tasks> = duties.iter().map(|_| Tasks::new()).collect();
+        let ended = {
+            let pumps = duties.into_iter().zip(&mut tasks);
+            let queues =
+                try_join_all(pumps.map(|((queue, duty, at_once), tasks)| self.pump(queue, duty, at_once, tasks)));
+            // The others end only by an error.
+            tokio::select! {
+                ended = end => Ok(ended),
+                Err(error) = queues => Err(error),
+                Err(error) = self.sweep() => Err(error),
+            }
+        };
+        for tasks in &mut tasks {
+            tasks.shutdown().await;
         }
+        ended
     }
 
     async fn sweep(&self) -> Result<(), store::Error> {
@@ -82,9 +106,10 @@ impl Host {
         Ok(())
     }
 
-    async fn pump(&self, queue: QueueName, duty: Duty, at_once: usize) -> Result<(), store::Error> {
+    async fn pump(&self, queue: QueueName, duty: Duty, at_once: usize, tasks: &mut Tasks) -> Result<(), store::Error> {
         let places = Arc::new(Semaphore::new(at_once));
-        let mut tasks: JoinSet<Result<(), store::Error>> = JoinSet::new();
+        let last_nap = if duty == Duty::GiveUp { LAST_NAP_OF_POISON } else { LAST_NAP };
+        let mut nap = FIRST_NAP;
         loop {
             let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
             while let Some(ended) = tasks.try_join_next() {
@@ -100,15 +125,17 @@ impl Host {
                 Ok(deliveries) => deliveries.into_iter(),
                 Err(error) => {
                     self.survive(error)?;
-                    tokio::time::sleep(NAP).await;
+                    tokio::time::sleep(LAST_NAP).await;
                     continue;
                 }
             };
             let Some(first) = deliveries.next() else {
                 drop(place);
-                self.engine.store.queues.wait(std::slice::from_ref(&queue), NAP).await;
+                self.engine.store.queues.wait(std::slice::from_ref(&queue), nap).await;
+                nap = (2 * nap).min(last_nap);
                 continue;
             };
+            nap = FIRST_NAP;
             let mut places_taken = vec![place];
             let more = deliveries.len() as u32;
             if more > 0 {

@@ -66,6 +66,7 @@ impl Engine {
     }
 
     pub async fn turn(&self, wake: &Wake) -> Result<(), store::Error> {
+        let _turn = self.one_turn(&wake.campaign).await;
         let mut wake = wake.clone();
         let mut lost = 0;
         while lost < TRIES {

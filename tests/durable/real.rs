@@ -136,7 +136,7 @@ pub fn files_of(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// Handles the messages that were still on the queues when a run ended, as any other process would: they change
 /// nothing any more.
-async fn settle(store: &Store) {
+pub async fn settle(store: &Store) {
     let scratch = tempfile::tempdir().unwrap();
     let workshop = Workshop::new(store.clone(), scratch.path().to_owned(), Providers::default());
     let engine = Engine::new(store.clone(), Arc::new(workshop), Clock::default());

@@ -8,8 +8,9 @@ use cpo::{
     config::Campaign,
     domain::{digest::Digest, id::CampaignId, money::Usd},
     orchestration::{
-        client::View,
+        client::{Answer, View},
         engine::{Clock, Engine},
+        follow,
         host::Host,
         instance::{Approval, EventId, Failure, Request, Status},
         stage::Stage,
@@ -33,6 +34,8 @@ mod promises;
 
 /// More than any campaign here may take, whatever happens.
 const LONG: Duration = Duration::from_secs(20 * 3_600);
+
+const SECOND: Duration = Duration::from_secs(1);
 
 struct World {
     memory: Store,
@@ -631,4 +634,38 @@ async fn operations_grow_with_the_items_and_the_instance_does_not() {
     }
     assert!(per_item[2] <= 5.0 * 1.2, "{per_item:?}");
     assert!(per_item[2] <= per_item[0], "{per_item:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_a_campaign_is_not_fooled_by_a_request_that_is_taken_in_while_they_look() {
+    let world = World::new(Simulated::new(Shape { needs_review: 1, ..Shape::SMALL })).await;
+    assert!(world.finish().await.gate.is_some());
+    // They see the campaign wait, and then an inbox from which the decision has gone.
+    let inbox_comes_late =
+        |_, call: &str| (call.starts_with("list") && call.contains("inbox")).then_some(Fault::Delay(5 * SECOND));
+    let theirs = world.engine(&Faults::new(world.memory.clone(), inbox_comes_late).store());
+    let deciding = async {
+        tokio::time::sleep(SECOND).await;
+        let engine = world.engine(&world.memory);
+        engine.ask(world.campaign(), approval(Simulated::digest())).await.unwrap()
+    };
+    let following = follow::until_rest(&theirs, world.campaign(), &|_| ());
+    let host = world.host(&world.memory);
+    let both = async { tokio::join!(deciding, following) };
+    let (answer, view) = host.serve_until(both).await.unwrap();
+    assert_eq!((answer, view.unwrap().status), (Answer::Taken, Status::Completed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_answered_though_nobody_works_on_the_campaign() {
+    let world = World::new(Simulated::new(Shape::SMALL)).await;
+    let engine = world.engine(&world.memory);
+    let ask = |request| engine.ask(world.campaign(), request);
+    let suspended = ask(Request::Suspend { reason: because("later") }).await.unwrap();
+    let again = ask(Request::Suspend { reason: because("later") }).await.unwrap();
+    assert_eq!(suspended, Answer::Taken);
+    assert!(matches!(again, Answer::Refused { .. }), "{again:?}");
+    assert_eq!(ask(Request::Resume { reason: because("now") }).await.unwrap(), Answer::Taken);
+    assert_eq!(world.finish().await.status, Status::Completed);
+    world.assert_sound("answered").await;
 }

@@ -334,8 +334,11 @@ fn a_threshold_that_blocks_everything() {
 fn customers_who_get_nothing_are_said_to_and_why() {
     let folder = Folder::new();
     folder.edit("campaign.toml", "\"when_flagged\"", "\"always\"");
+    assert!(folder.run(&[]).status.success());
+    let decided = folder.cpo(&["instance", "approve", "first-campaign", "--none", "--by", "Ada"]);
+    assert!(decided.status.success(), "{}", stderr(&decided));
     let summary = crate::support::json(&folder.run(&["--format", "json"]));
     assert_eq!(summary["customers"]["assigned"], 0);
     let warning = summary["warnings"][0].as_str().unwrap();
-    assert!(warning.contains("customers are held") && warning.contains("review"), "{warning}");
+    assert!(warning.contains("customers are held") && warning.contains("Ada did not approve"), "{warning}");
 }

@@ -12,17 +12,11 @@ use async_trait::async_trait;
 use azure_core::{error::ErrorKind, http::headers::HeaderName};
 use azure_storage_queue::{
     QueueClient, QueueServiceClient,
-    models::{
-        QueueClientPeekMessagesOptions, QueueClientReceiveMessagesOptions, QueueClientSendMessageOptions, QueueMessage,
-        ReceivedMessage,
-    },
+    models::{QueueClientReceiveMessagesOptions, QueueClientSendMessageOptions, QueueMessage, ReceivedMessage},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use futures::future::{join_all, select_all};
-use tokio::{
-    sync::Notify,
-    time::{sleep, timeout},
-};
+use futures::future::select_all;
+use tokio::{sync::Notify, time::timeout};
 
 use super::call::{Effect, Failure, SHORT, call};
 use crate::store::{Delivery, Error, QueueName, Queues, limits};
@@ -36,9 +30,9 @@ pub struct AzureQueues {
 /// Of a message that stays until it is deleted.
 const FOREVER: i32 = -1;
 static POP_RECEIPT: HeaderName = HeaderName::from_static("x-ms-popreceipt");
-/// Between two looks at queues in which there was nothing: more and more.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// Nothing tells what other processes send, or that a message is visible again. Whoever waits is let go after so long,
+/// and may look; to look for him would only be one request more.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl fmt::Debug for AzureQueues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,16 +54,6 @@ impl AzureQueues {
         // Nobody panics while he has it.
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.entry(queue.clone()).or_default().clone()
-    }
-
-    /// Whether there is a message to be had. No, where that cannot be told: a wait has an end anyway.
-    async fn has_messages(&self, queue: &QueueName) -> bool {
-        let Ok(client) = self.client(queue) else { return false };
-        let peek = call(Effect::Read, SHORT, || async {
-            let options = QueueClientPeekMessagesOptions { number_of_messages: Some(1), ..Default::default() };
-            client.peek_messages(Some(options)).await?.into_model()
-        });
-        peek.await.is_ok_and(|messages| messages.items.is_some_and(|items| !items.is_empty()))
     }
 }
 
@@ -138,24 +122,14 @@ impl Queues for AzureQueues {
 
     async fn wait(&self, queues: &[QueueName], at_most: Duration) {
         let sent: Vec<_> = queues.iter().map(|queue| self.sent(queue)).collect();
-        let look = async {
-            let mut pause = FIRST_PAUSE;
-            while !join_all(queues.iter().map(|queue| self.has_messages(queue))).await.contains(&true) {
-                sleep(pause).await;
-                pause = (pause * 2).min(LAST_PAUSE);
-            }
-        };
-        let hear = async {
+        let heard = async {
             match sent.is_empty() {
                 true => std::future::pending().await,
                 false => drop(select_all(sent.iter().map(|sent| Box::pin(sent.notified()))).await),
             }
         };
-        let heard_or_seen = async {
-            tokio::select! { () = hear => {}, () = look => {} }
-        };
         // That there was nothing is as good a reason to come back.
-        let _ = timeout(at_most, heard_or_seen).await;
+        let _ = timeout(at_most.min(LONGEST_WAIT), heard).await;
     }
 }
 
