@@ -251,7 +251,10 @@ async fn processes_that_come_between_each_others_calls_give_one_history() {
             for round in 0..6 {
                 tokio::time::sleep(Duration::from_millis(150)).await;
                 world.ask(&format!("stop-{round}"), Request::Suspend { reason: because("wait") }).await;
-                tokio::time::sleep(Duration::from_millis(150)).await;
+                // Of requests that wait together it is not said which is taken first.
+                while world.view().await.status == Status::Running {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
                 world.ask(&format!("go-{round}"), Request::Resume { reason: because("on") }).await;
             }
             world.ask("yes", approval(Simulated::digest())).await;
