@@ -11,10 +11,7 @@ use super::{
     arrivals::{self, Standing},
     decide,
     engine::{Engine, Held},
-    instance::{
-        Budget, ENGINE, Envelope, EnvelopeSchema, Event, EventId, Gate, Happened, Instance, Progress, Request, Schema,
-        Status,
-    },
+    instance::{Budget, Envelope, EnvelopeSchema, Event, EventId, Gate, Happened, Instance, Progress, Request, Status},
     item::{Wake, WakeSchema},
     names,
     stage::Step,
@@ -79,32 +76,8 @@ impl Engine {
         let campaign = &start.campaign.campaign.id;
         let digest = self.keep_inputs(start, library).await?;
         self.mark_active(campaign).await?;
-        let now = self.now();
-        let instance = decide::start(
-            Instance {
-                schema: Schema::V1,
-                engine: ENGINE,
-                campaign: campaign.clone(),
-                version: 1,
-                generation: 1,
-                start: digest,
-                policy: start.policy(),
-                status: Status::Running,
-                created: now,
-                updated: now,
-                stages: Vec::new(),
-                plan: None,
-                gate: None,
-                approvals: Vec::new(),
-                budget: Budget::default(),
-                outbox: Vec::new(),
-                events: Vec::new(),
-                taken: Vec::new(),
-                previous: None,
-                commit: Uuid::new_v4(),
-            },
-            now,
-        );
+        let instance =
+            Instance { commit: Uuid::new_v4(), ..decide::start(campaign.clone(), digest, start.policy(), self.now()) };
         let path = names::instance(campaign);
         let bytes = serde_json::to_vec(&instance)
             .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;

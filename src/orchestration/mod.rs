@@ -1,5 +1,6 @@
 //! A campaign from start to report: which stage works on what, in which order, and where its results are kept.
 
+mod account;
 pub mod arrivals;
 pub mod campaign;
 pub mod client;

@@ -8,7 +8,6 @@ use std::{
 use jiff::{Timestamp, civil::date};
 use serde::{Serialize, de::DeserializeOwned};
 use tempfile::TempDir;
-use uuid::Uuid;
 
 use crate::{
     Error,
@@ -17,7 +16,7 @@ use crate::{
     domain::{digest::Digest, id::CampaignId, variant::Usage},
     orchestration::{
         decide::{self, Input},
-        instance::{self, Budget, ENGINE, Envelope, EnvelopeSchema, EventId, Group, Instance, Request, Status},
+        instance::{Envelope, EnvelopeSchema, EventId, Group, Instance, Request, Status},
         item::{Item, ItemSchema},
         layout,
         names::{self, Run},
@@ -83,33 +82,11 @@ impl Driver {
         let digest = put_input(&store, &campaign, serde_json::to_vec(&start).unwrap()).await;
         assert_eq!(put_input(&store, &campaign, library).await, start.library);
         let now = Timestamp::UNIX_EPOCH;
-        let instance = Instance {
-            schema: instance::Schema::V1,
-            engine: ENGINE,
-            campaign,
-            version: 1,
-            generation: 1,
-            start: digest,
-            policy: start.policy(),
-            status: Status::Running,
-            created: now,
-            updated: now,
-            stages: Vec::new(),
-            plan: None,
-            gate: None,
-            approvals: Vec::new(),
-            budget: Budget::default(),
-            outbox: Vec::new(),
-            events: Vec::new(),
-            taken: Vec::new(),
-            previous: None,
-            commit: Uuid::nil(),
-        };
         let scratch = tempfile::tempdir().unwrap();
         Self {
             workshop: Workshop::new(store.clone(), scratch.path().join("scratch"), providers),
             store,
-            instance: decide::start(instance, now),
+            instance: decide::start(campaign, digest, start.policy(), now),
             manner,
             now,
             fails: |_, _| false,
