@@ -3,7 +3,7 @@
 use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Job, Output, Trouble, cells, screen};
+use super::{Job, Output, Trouble, screen};
 use crate::{
     agents::retrieval::Retrieved,
     audit::Written,
@@ -23,11 +23,10 @@ pub struct Collected {
 }
 
 pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
-    let segments = &job.context.designed(job.records).await?.segments;
-    let tasks = cells::tasks(&job.context.start.campaign, segments);
+    let tasks = job.context.tasks(job.records).await?;
     let results: Vec<_> = job.records.results::<Variant>(Stage::Screen.into()).try_collect().await?;
     let mut variants = Vec::with_capacity(results.len());
-    for ((index, task), result) in (0..).zip(&tasks).zip(results) {
+    for ((index, task), result) in (0..).zip(tasks).zip(results) {
         variants.push(match result {
             Ok(variant) => variant,
             Err(tombstone) => screen::not_judged(job, index, task, tombstone.reason).await?,

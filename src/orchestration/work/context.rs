@@ -11,13 +11,21 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use super::{
-    Trouble, compute, design::Designed, fit, folder::Folder, ingest::Admitted, records::Records, release::Released,
+    Trouble,
+    cells::{self, Task},
+    compute,
+    design::Designed,
+    fit,
+    folder::Folder,
+    ingest::Admitted,
+    records::Records,
+    release::Released,
 };
 use crate::{
     agents::{
         experimentation::deliver::Delivering,
         generation::phrases,
-        retrieval::{full_text::FullText, library::Library},
+        retrieval::{Query, full_text::FullText, library::Library},
         segmentation::Model,
     },
     domain::{attribute::Attributes, customer::ShardId, digest::Digest, phrases::PhraseBook},
@@ -42,6 +50,8 @@ pub struct Context {
     admitted: OnceCell<Admitted>,
     model: OnceCell<Arc<Model>>,
     designed: OnceCell<Designed>,
+    queries: OnceCell<Vec<Query>>,
+    tasks: OnceCell<Vec<Task>>,
     delivering: OnceCell<Arc<Delivering>>,
 }
 
@@ -66,6 +76,8 @@ impl Context {
             admitted: OnceCell::new(),
             model: OnceCell::new(),
             designed: OnceCell::new(),
+            queries: OnceCell::new(),
+            tasks: OnceCell::new(),
             delivering: OnceCell::new(),
         })
     }
@@ -109,6 +121,24 @@ impl Context {
 
     pub async fn designed(&self, records: Records<'_>) -> Result<&Designed, Trouble> {
         self.designed.get_or_try_init(|| records.output(Stage::Design.into(), 0)).await
+    }
+
+    /// What is asked, by item.
+    pub async fn queries(&self, records: Records<'_>) -> Result<&[Query], Trouble> {
+        let list = || async {
+            let designed = self.designed(records).await?;
+            Ok::<_, Trouble>(cells::queries(&self.start.campaign, &designed.segments))
+        };
+        self.queries.get_or_try_init(list).await.map(Vec::as_slice)
+    }
+
+    /// What is written, by item.
+    pub async fn tasks(&self, records: Records<'_>) -> Result<&[Task], Trouble> {
+        let list = || async {
+            let designed = self.designed(records).await?;
+            Ok::<_, Trouble>(cells::tasks(&self.start.campaign, &designed.segments))
+        };
+        self.tasks.get_or_try_init(list).await.map(Vec::as_slice)
     }
 
     pub async fn delivering(&self, records: Records<'_>) -> Result<&Arc<Delivering>, Trouble> {

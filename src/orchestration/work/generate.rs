@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Job, Output, Setback, answered, cells, retrieve};
+use super::{Job, Output, Setback, answered, retrieve};
 use crate::{
     agents::{
         generation::{Brief, Source},
@@ -31,7 +31,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let (context, records) = (job.context, job.records);
     let campaign = &context.start.campaign;
     let segments = &context.designed(records).await?.segments;
-    let task = job.pick(cells::tasks(campaign, segments))?;
+    let task = job.pick(context.tasks(records).await?)?;
     let retrieved = retrieve::for_cell(job, &task.cell).await?;
     let library = context.library(records).await?;
     let source = |(document, passage)| Source { document, passage };

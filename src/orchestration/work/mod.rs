@@ -163,9 +163,9 @@ impl<'a> Job<'a> {
     }
 
     /// The item's part of all that the stage has to do.
-    fn pick<T>(&self, all: Vec<T>) -> Result<T, Trouble> {
+    fn pick<'b, T>(&self, all: &'b [T]) -> Result<&'b T, Trouble> {
         let Item { step, index, .. } = self.item;
-        let picked = all.into_iter().nth(*index as usize);
+        let picked = all.get(*index as usize);
         picked.ok_or_else(|| Trouble::Defect(format!("{step} has no item {index}").into()))
     }
 }

@@ -15,8 +15,7 @@ use crate::{
 /// A segment for which nothing may be said stops the campaign here, before anything is generated.
 pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let context = job.context;
-    let queries = cells::queries(&context.start.campaign, &context.designed(job.records).await?.segments);
-    let query = job.pick(queries)?;
+    let query = job.pick(context.queries(job.records).await?)?.clone();
     let meter = Meter::new(job.item.allowance);
     let index = context.index(job.records).await?;
     let hits = answered(&job.workshop.limits.retriever, index.retrieve(&query, &meter)).await;
@@ -31,9 +30,8 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
 
 /// What was found for a cell's messages.
 pub async fn for_cell(job: Job<'_>, cell: &Cell) -> Result<Retrieved, Trouble> {
-    let designed = job.context.designed(job.records).await?;
-    let queries = cells::queries(&job.context.start.campaign, &designed.segments);
-    let index = (0..).zip(&queries).find(|(_, query)| cells::is_for(query, cell)).map(|(index, _)| index);
+    let queries = job.context.queries(job.records).await?;
+    let index = (0..).zip(queries).find(|(_, query)| cells::is_for(query, cell)).map(|(index, _)| index);
     let index = index.ok_or_else(|| Trouble::Defect("nothing was asked for a cell".into()))?;
     job.records.output(Stage::Retrieve.into(), index).await
 }

@@ -13,10 +13,10 @@ use crate::{
 pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let (context, records) = (job.context, job.records);
     let campaign = &context.start.campaign;
-    let task = job.pick(cells::tasks(campaign, &context.designed(records).await?.segments))?;
+    let task = job.pick(context.tasks(records).await?)?;
     let meter = Meter::new(job.item.allowance);
     let variant = match written(job, job.item.index).await? {
-        Written::Nothing { writer, why } => blocked(&task, Draft::nothing(), writer, why),
+        Written::Nothing { writer, why } => blocked(task, Draft::nothing(), writer, why),
         Written::Draft { writer, draft } => {
             let retrieved = retrieve::for_cell(job, &task.cell).await?;
             let gate = Gate {
@@ -32,7 +32,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
             let judged = gate.judge(&task.cell, &draft, &meter);
             let verdict = answered(&job.workshop.limits.screen, judged).await;
             let verdict = verdict.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })?;
-            variant(&task, draft, writer, verdict)
+            variant(task, draft, writer, verdict)
         }
     };
     Ok(Output::new(None, meter.spent(), &variant)?)
