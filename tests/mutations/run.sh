@@ -4,8 +4,8 @@
 #   tests/mutations/run.sh            every rule
 #   tests/mutations/run.sh equality   this one
 #
-# Each patch says above its diff which rule it breaks, and on the line `Caught by:` with which arguments of `cargo
-# test`. Prints for each which test failed first. Ends with an error where nothing failed, unless the patch says
+# Each patch says above its diff which rule it breaks, and on the line `Runs:` with which arguments of `cargo
+# test`. Prints for each which tests failed. Ends with an error where nothing failed, unless the patch says
 # `Survives:` and why.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -22,7 +22,7 @@ for name; do
     patch=$patches/$name.patch
     git -C "$copy" checkout --quiet --force .
     git -C "$copy" apply --recount "$patch"
-    arguments=$(sed -n 's/^Caught by: //p' "$patch")
+    arguments=$(sed -n 's/^Runs: //p' "$patch")
     log=$copy/../$name.log
     # A mutant that does not compile proves nothing.
     if ! (cd "$copy" && cargo test --quiet ${arguments%% -- *} --no-run) >"$log" 2>&1; then
