@@ -195,7 +195,7 @@ fn start() -> Result<Start, Box<dyn Error>> {
     Ok(Start {
         schema: start::Schema::V1,
         campaign: Campaign::read(&file).map_err(|error| format!("{error:?}"))?,
-        library: Digest::of("library"),
+        documents: Digest::of("library"),
         content: Digest::of("content"),
         content_folder: "content".into(),
         customers: Source::File {

@@ -8,7 +8,7 @@ use crate::{
         campaign::{SWEEP_EVERY, VISIBILITY},
         engine::{Clock, Engine},
         host::Host,
-        work::{Providers, Workshop},
+        workshop::{Providers, Workshop},
     },
     store,
 };

@@ -61,7 +61,7 @@ impl Here<'_> {
     async fn restart(&self, engine: &Engine) -> Result<(), Error> {
         let (campaign, id) = (self.campaign(), EventId::random());
         let before = engine.held(campaign).await.map_err(of_client)?.instance.version;
-        engine.restart(&self.start, self.library.clone(), id.clone()).await.map_err(of_client)?;
+        engine.restart(&self.start, self.documents.clone(), id.clone()).await.map_err(of_client)?;
         match engine.answer(campaign, &id, before).await.map_err(of_client)? {
             Answer::Taken => Ok(()),
             Answer::Refused { why } => Err(Problem::new(why, "see `cpo instance`").at_field("campaign.id").into()),

@@ -27,7 +27,7 @@ use super::{
     stage::{Stage, Step},
     start::{Source, Start},
     summary::{self, RunKind, Summary},
-    work::{Admitted, Providers, Workshop},
+    workshop::{Admitted, Providers, Workshop},
     workspace::{self, Workspace},
 };
 use crate::{
@@ -101,9 +101,9 @@ pub async fn run_with(inputs: Inputs, means: Means, watcher: &(dyn Fn(Event) + S
     let date = earlier_date(&inputs).await?;
     let plan = Plan::read(&inputs.campaign_file, inputs.content.as_deref(), |_| date)?;
     let workspace = Workspace::claim(&inputs.out, &plan.campaign.campaign.id)?;
-    let (start, library) = plan.start(&inputs.customers)?;
+    let (start, documents) = plan.start(&inputs.customers)?;
     let start = Start { shard_rows: means.shard_rows, ..start };
-    let here = Here { workspace: &workspace, start, library, means, watcher };
+    let here = Here { workspace: &workspace, start, documents, means, watcher };
     let ended = match &inputs.storage {
         None => here.run(inputs.replace).await?,
         Some(account) => here.run_in(&account.store(), inputs.replace).await?,
@@ -141,7 +141,7 @@ async fn earlier_date(inputs: &Inputs) -> Result<Option<Date>, Error> {
 pub(super) struct Here<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) start: Start,
-    pub(super) library: Vec<u8>,
+    pub(super) documents: Vec<u8>,
     pub(super) means: Means,
     pub(super) watcher: &'a (dyn Fn(Event) + Sync),
 }
@@ -263,7 +263,7 @@ impl Here<'_> {
     pub(super) async fn start_or_wake(&self, engine: &Engine) -> Result<(), Error> {
         let instance = match engine.load(self.campaign()).await.map_err(of_store)? {
             Some(held) => held.instance,
-            None => engine.start(&self.start, self.library.clone()).await.map_err(of_client)?,
+            None => engine.start(&self.start, self.documents.clone()).await.map_err(of_client)?,
         };
         let reason = "run again".to_owned();
         let request = match instance.status {

@@ -34,7 +34,7 @@ use crate::{
 /// All that a finished run knows of itself.
 pub struct Finished<'a> {
     pub frozen: &'a Frozen,
-    pub library: &'a Library,
+    pub content: &'a Library,
     pub date: Date,
     pub customer_file: &'a Path,
     pub ingested: &'a Ingested,
@@ -84,7 +84,7 @@ impl Finished<'_> {
                     .collect(),
                 notes: self.overlaps.iter().map(overlap_in_words).collect(),
             },
-            sources: Sources::of(self.library.documents(), self.retrieved.to_vec(), self.variants, date),
+            sources: Sources::of(self.content.documents(), self.retrieved.to_vec(), self.variants, date),
             variants: self.variants.to_vec(),
             slots: campaign.generation.slots.clone(),
             design: self.design.clone(),

@@ -20,7 +20,7 @@ use super::{
     instance::Instance,
     item::{Wake, WakeSchema},
     names,
-    work::Agents,
+    workshop::Agents,
 };
 use crate::{
     domain::id::CampaignId,

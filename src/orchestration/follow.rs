@@ -17,7 +17,7 @@ use super::{
     progress::Event,
     stage::{Stage, Step},
     summary::VariantCounts,
-    work::{Admitted, Closed, Collected, Records, Trouble},
+    workshop::{Admitted, Closed, Collected, Records, Trouble},
 };
 use crate::{
     Error,

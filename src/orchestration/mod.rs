@@ -25,6 +25,6 @@ pub mod start;
 pub mod summary;
 pub mod sweeper;
 pub mod turn;
-pub mod work;
 pub mod worker;
+pub mod workshop;
 pub mod workspace;

@@ -91,7 +91,7 @@ impl Plan {
         let start = Start {
             schema: start::Schema::V1,
             campaign: self.campaign,
-            library: Digest::of(&library),
+            documents: Digest::of(&library),
             content: self.content_digest,
             content_folder: self.content_folder,
             customers: source(customers, "customer file")?,

@@ -38,7 +38,7 @@ pub enum Outcome {
     Done {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fact: Option<Fact>,
-        /// What the stage says; see [`work`](super::work).
+        /// What the stage says; see [`workshop`](super::workshop).
         output: Box<RawValue>,
     },
     Failed(Tombstone),

@@ -18,7 +18,7 @@ pub struct Start {
     /// With the date resolved.
     pub campaign: Campaign,
     /// The documents: a [`Library`](crate::agents::retrieval::library::Library) as JSON, an input of the instance.
-    pub library: Digest,
+    pub documents: Digest,
     /// Of the documents' files, see [`Frozen`](super::finished::Frozen).
     pub content: Digest,
     /// As the user named it, for reports.

@@ -13,7 +13,7 @@ use super::{
     layout,
     names::Run,
     stage::Stage,
-    work::{Closed, Records},
+    workshop::{Closed, Records},
 };
 use crate::{
     Error,

@@ -17,7 +17,7 @@ use super::{
     item::{Item, ItemSchema},
     record::{self, Outcome, Record, Tombstone},
     stage::{Stage, Step},
-    work::{Output, Setback, Trouble},
+    workshop::{Output, Setback, Trouble},
 };
 use crate::{
     agents::provider::ErrorKind,

@@ -29,7 +29,7 @@ use cpo::{
         campaign::{self, Means},
         names,
         stage::Stage,
-        work::Providers,
+        workshop::Providers,
     },
     store::{BlobPath, Embedded, Store},
 };

@@ -18,7 +18,7 @@ use cpo::{
         layout,
         names::Run,
         stage::Agent,
-        work::{Providers, Workshop},
+        workshop::{Providers, Workshop},
         workspace,
     },
     store::{BlobPath, Embedded, Files, Store},

@@ -14,7 +14,7 @@ use cpo::{
         instance::{Allowances, Fact, Instance, Plan},
         item::Item,
         stage::{Stage, Step},
-        work::{Agents, Output, Setback, Trouble},
+        workshop::{Agents, Output, Setback, Trouble},
     },
 };
 

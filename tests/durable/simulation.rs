@@ -15,7 +15,7 @@ use cpo::{
         instance::{Approval, EventId, Failure, Request, Status},
         stage::Stage,
         start::{self, Source, Start},
-        work::Trouble,
+        workshop::Trouble,
     },
     store::{Memory, Store},
 };
@@ -56,7 +56,7 @@ impl World {
         let start = Start {
             schema: start::Schema::V1,
             campaign,
-            library: Digest::of("library"),
+            documents: Digest::of("library"),
             content: Digest::of("content"),
             content_folder: "content".into(),
             customers: Source::File {

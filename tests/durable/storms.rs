@@ -31,7 +31,7 @@ use cpo::{
         record::{self, Outcome},
         stage::Stage,
         start::Start,
-        work::{Providers, Workshop},
+        workshop::{Providers, Workshop},
     },
     store::{Memory, Store},
 };

@@ -21,7 +21,7 @@ use cpo::{
         plan::Plan,
         stage::{Agent, Stage},
         start::{Source, Start},
-        work::{Providers, Workshop},
+        workshop::{Providers, Workshop},
     },
     store::{Azure, BlobPath, Memory, Precondition, Store},
 };

@@ -15,7 +15,7 @@ use crate::{
         client::ClientError,
         engine::{Clock, Engine, Held},
         layout,
-        work::{Providers, Workshop},
+        workshop::{Providers, Workshop},
         workspace::{self, Workspace},
     },
     store::{Embedded, Store},

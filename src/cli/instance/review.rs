@@ -23,7 +23,7 @@ use crate::{
         instance::{Approval, Instance, Request},
         names::Run,
         stage::Stage,
-        work::{Collected, Records},
+        workshop::{Collected, Records},
     },
 };
 

@@ -66,7 +66,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         Next::Pass(fitter) => (Some(fitter), None),
         Next::Model(model) => (None, Some(folder.put_json(layout::blob(layout::MODEL), &model).await?)),
     };
-    let content = context.library_json(job.records).await?;
+    let content = context.content_json(job.records).await?;
     let fact = Fact::Ingested { shards: ingested.shards, profile: fitter.is_some() };
     let admitted = Admitted {
         quarantine: folder.put_file(layout::blob(layout::QUARANTINE), quarantine).await?,

@@ -29,7 +29,7 @@ use crate::{
         layout,
         ledger::Ledger,
         stage::Stage,
-        work::{Agents as _, Providers, Setback, Trouble, Workshop},
+        workshop::{Agents as _, Providers, Setback, Trouble, Workshop},
     },
     report::Report,
     store::{self, Precondition},

@@ -45,7 +45,7 @@ pub struct Context {
     /// The day for which approvals, validity windows and offers are judged.
     pub date: Date,
     pub phrases: PhraseBook,
-    library: OnceCell<Arc<Library>>,
+    content: OnceCell<Arc<Library>>,
     index: OnceCell<Arc<FullText>>,
     admitted: OnceCell<Admitted>,
     model: OnceCell<Arc<Model>>,
@@ -71,7 +71,7 @@ impl Context {
             date: date.ok_or_else(|| Trouble::Defect("the campaign was started without a date".into()))?,
             phrases: phrases::phrase_book(&start.campaign),
             start,
-            library: OnceCell::new(),
+            content: OnceCell::new(),
             index: OnceCell::new(),
             admitted: OnceCell::new(),
             model: OnceCell::new(),
@@ -83,18 +83,18 @@ impl Context {
     }
 
     /// As it was when the campaign was started.
-    pub async fn library_json(&self, records: Records<'_>) -> Result<Vec<u8>, Trouble> {
-        input(records, self.start.library).await
+    pub async fn content_json(&self, records: Records<'_>) -> Result<Vec<u8>, Trouble> {
+        input(records, self.start.documents).await
     }
 
-    pub async fn library(&self, records: Records<'_>) -> Result<&Arc<Library>, Trouble> {
-        let read = || async { Ok(Arc::new(parse("the content", &self.library_json(records).await?)?)) };
-        self.library.get_or_try_init(read).await
+    pub async fn content(&self, records: Records<'_>) -> Result<&Arc<Library>, Trouble> {
+        let read = || async { Ok(Arc::new(parse("the content", &self.content_json(records).await?)?)) };
+        self.content.get_or_try_init(read).await
     }
 
     pub async fn index(&self, records: Records<'_>) -> Result<&Arc<FullText>, Trouble> {
         let build = || async {
-            let (library, date) = (Arc::clone(self.library(records).await?), self.date);
+            let (library, date) = (Arc::clone(self.content(records).await?), self.date);
             compute(move || Ok(Arc::new(FullText::new(&library, date)?))).await
         };
         self.index.get_or_try_init(build).await

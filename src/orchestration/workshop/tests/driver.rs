@@ -25,7 +25,7 @@ use crate::{
         stage::{Stage, Step},
         start::Start,
         summary::{self, Summary},
-        work::{Agents as _, Output, Providers, Records, Trouble, Workshop},
+        workshop::{Agents as _, Output, Providers, Records, Trouble, Workshop},
     },
     store::{BlobPath, Files, Memory, Precondition, Store, table},
 };
@@ -80,7 +80,7 @@ impl Driver {
     pub async fn on(store: Store, start: Start, library: Vec<u8>, providers: Providers, manner: Manner) -> Self {
         let campaign = start.campaign.campaign.id.clone();
         let digest = put_input(&store, &campaign, serde_json::to_vec(&start).unwrap()).await;
-        assert_eq!(put_input(&store, &campaign, library).await, start.library);
+        assert_eq!(put_input(&store, &campaign, library).await, start.documents);
         let now = Timestamp::UNIX_EPOCH;
         let scratch = tempfile::tempdir().unwrap();
         Self {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::orchestration::{
     stage::Stage,
-    work::{Agents as _, Providers, Workshop},
+    workshop::{Agents as _, Providers, Workshop},
 };
 
 /// All items of a stage at once, by a process that has done nothing before.

@@ -12,7 +12,7 @@ use crate::{
         plan::Plan,
         stage::Stage,
         start::{Source, Start},
-        work::{Providers, Trouble},
+        workshop::{Providers, Trouble},
     },
     store::{BlobPath, Memory, Precondition},
 };

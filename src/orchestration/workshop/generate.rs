@@ -33,7 +33,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let segments = &context.designed(records).await?.segments;
     let task = job.pick(context.tasks(records).await?)?;
     let retrieved = retrieve::for_cell(job, &task.cell).await?;
-    let library = context.library(records).await?;
+    let library = context.content(records).await?;
     let source = |(document, passage)| Source { document, passage };
     let sources: Vec<_> = retrieved.hits.iter().filter_map(|hit| library.passage(&hit.passage).map(source)).collect();
     let brief = Brief {

@@ -54,7 +54,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let admitted = context.admitted(records).await?;
     let designed = context.designed(records).await?;
     let model = context.model(records).await?;
-    let library = context.library(records).await?;
+    let library = context.content(records).await?;
     let collected: Collected = records.output(Stage::Collect.into(), 0).await?;
     let released: Released = records.output(Stage::Release.into(), 0).await?;
     let frozen: Frozen = folder.get_json(&admitted.campaign).await?;
@@ -79,7 +79,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
 
     let report = Finished {
         frozen: &frozen,
-        library,
+        content: library,
         date: context.date,
         customer_file: context.start.customers.name(),
         ingested: &admitted.ingested,

@@ -20,7 +20,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
         Written::Draft { writer, draft } => {
             let retrieved = retrieve::for_cell(job, &task.cell).await?;
             let gate = Gate {
-                content: context.library(records).await?,
+                content: context.content(records).await?,
                 date: context.date,
                 allowed: &retrieved.hits,
                 phrases: &context.phrases,

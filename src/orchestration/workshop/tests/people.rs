@@ -12,7 +12,7 @@ use crate::{
         instance::{Approval, Request, Status},
         layout,
         stage::Stage,
-        work::{Collected, Trouble},
+        workshop::{Collected, Trouble},
     },
 };
 
