@@ -99,7 +99,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             format!("{:.0}", size as f64 / run.seconds),
             format!("{:.0} MB", peak as f64 / 1e6),
         ]);
-        let seconds = |stage| run.stages.iter().filter(|timing| timing.stage == stage).map(|t| t.seconds).sum::<f64>() + 0.0;
+        let seconds =
+            |stage| run.stages.iter().filter(|timing| timing.stage == stage).map(|t| t.seconds).sum::<f64>() + 0.0;
         stages.add_row(
             [size.to_string(), method.as_str().to_owned()]
                 .into_iter()
