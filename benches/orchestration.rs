@@ -1,6 +1,6 @@
 //! What durability costs: items a second, operations on the store per item, time and memory for thousands of shards
-//! whose work itself costs nothing; beside them, in the same run, what the same store takes for the least that any
-//! such campaign must do: keep one new blob per item, one after the other.
+//! whose work itself costs nothing; beside them, in the same run, what the same store takes for the least that such an
+//! item must do, one after the other: its message is sent, received and deleted, its record kept, its arrival noted.
 //!
 //! ```sh
 //! cargo bench --bench orchestration                          # memory and embedded; Azurite where Node.js is
@@ -39,7 +39,7 @@ use cpo::{
         stage::Stage,
         start::{self, Source, Start},
     },
-    store::{Azure, BlobPath, Embedded, Memory, Precondition, Store},
+    store::{Azure, BlobPath, Embedded, Memory, Precondition, QueueName, Store},
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,12 +49,12 @@ use crate::{
 };
 
 const CHILD: &str = "--measure";
-/// Blobs that the baseline keeps.
-const BASELINE: u32 = 1_000;
+/// Items of the baseline.
+const BASELINE: u32 = 500;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Measured {
-    /// Blobs a second that the store takes one after the other, of a record's size.
+    /// Items a second of the baseline.
     baseline: f64,
     seconds: f64,
     items: u32,
@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "items",
         "seconds",
         "items/s",
-        "baseline blobs/s",
+        "baseline items/s",
         "operations/item",
         "fan-in",
         "instance",
@@ -130,7 +130,7 @@ async fn measure(kind: &str, shards: u32) -> Result<Measured, Box<dyn Error>> {
         "azurite" => Azure::open(&azurite::account())?.store(),
         other => return Err(format!("there is no store `{other}`").into()),
     };
-    let baseline = keep_blobs(&store).await?;
+    let baseline = least(&store).await?;
 
     let shape = Shape { shards, passes: 1, ..Shape::SMALL };
     let agents = Simulated::moody(shape, Duration::ZERO, |_, _| Ok(()));
@@ -181,11 +181,19 @@ async fn measure(kind: &str, shards: u32) -> Result<Measured, Box<dyn Error>> {
     })
 }
 
-async fn keep_blobs(store: &Store) -> Result<f64, Box<dyn Error>> {
+async fn least(store: &Store) -> Result<f64, Box<dyn Error>> {
+    let queue = QueueName::new("baseline")?;
+    let log = BlobPath::new("baseline/arrivals")?;
     let since = Instant::now();
     for number in 0..BASELINE {
-        let path = BlobPath::new(format!("baseline/{number:08}.json"))?;
-        store.blobs.put(&path, vec![b'x'; 250], Precondition::Absent).await?;
+        store.queues.send(&queue, vec![b'x'; 250], Duration::ZERO).await?;
+        let [message] = &store.queues.receive(&queue, 1, Duration::from_secs(60)).await?[..] else {
+            return Err("the message is not there".into());
+        };
+        let record = BlobPath::new(format!("baseline/{number:08}.json"))?;
+        store.blobs.put(&record, vec![b'x'; 250], Precondition::Absent).await?;
+        store.blobs.append(&log, vec![b'x'; 20]).await?;
+        store.queues.delete(message).await?;
     }
     Ok(f64::from(BASELINE) / since.elapsed().as_secs_f64())
 }

@@ -59,7 +59,7 @@ impl Here<'_> {
     }
 
     async fn restart(&self, engine: &Engine) -> Result<(), Error> {
-        let (campaign, id) = (self.campaign(), EventId::random());
+        let (campaign, id) = (self.campaign(), EventId::next());
         let before = engine.held(campaign).await.map_err(of_client)?.instance.version;
         engine.restart(&self.start, self.documents.clone(), id.clone()).await.map_err(of_client)?;
         match engine.answer(campaign, &id, before).await.map_err(of_client)? {

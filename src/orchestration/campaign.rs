@@ -271,7 +271,7 @@ impl Here<'_> {
             Status::Suspended { .. } => Request::Resume { reason },
             _ => return engine.wake_all(self.campaign()).await.map_err(of_store),
         };
-        engine.request(self.campaign(), EventId::random(), request).await.map_err(of_client)
+        engine.request(self.campaign(), EventId::next(), request).await.map_err(of_client)
     }
 
     /// Works until the campaign is at rest.

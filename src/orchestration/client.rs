@@ -136,7 +136,7 @@ impl Engine {
     /// Asks something, and has it decided on.
     pub async fn ask(&self, campaign: &CampaignId, request: Request) -> Result<Answer, ClientError> {
         let before = self.held(campaign).await?.instance.version;
-        let id = EventId::random();
+        let id = EventId::next();
         self.request(campaign, id.clone(), request).await?;
         self.answer(campaign, &id, before).await
     }

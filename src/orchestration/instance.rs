@@ -230,8 +230,9 @@ impl EventId {
         if (1..=64).contains(&id.len()) && id.chars().all(is_valid) { Ok(Self(id)) } else { Err(InvalidEventId) }
     }
 
-    pub fn random() -> Self {
-        Self(Uuid::new_v4().to_string())
+    /// One that sorts after those made before, so that requests of one asker are taken in as they were made.
+    pub fn next() -> Self {
+        Self(Uuid::now_v7().to_string())
     }
 
     pub fn as_str(&self) -> &str {
@@ -446,5 +447,16 @@ impl Instance {
 
     pub fn open_stages(&self) -> impl Iterator<Item = &StageState> {
         self.stages.iter().filter(|stage| stage.is_open())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_events_sort_as_they_were_made() {
+        let ids: Vec<EventId> = (0..1_000).map(|_| EventId::next()).collect();
+        assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }

@@ -125,7 +125,10 @@ impl Agents for Simulated {
         let mood = (self.mood)(item, call - 1);
         let usage = self.spend(item);
         mood.map_err(|trouble| Setback { trouble, usage })?;
-        tokio::time::sleep(self.takes).await;
+        // Even no time at all is a tick of the clock to a timer.
+        if self.takes > Duration::ZERO {
+            tokio::time::sleep(self.takes).await;
+        }
         // Another call would have said something else.
         Ok(Output::new(self.fact(item), usage, &format!("{} {}: answer {call}", item.step, item.index))?)
     }

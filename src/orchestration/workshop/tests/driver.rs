@@ -185,7 +185,7 @@ impl Driver {
     }
 
     pub fn ask(&mut self, request: Request) {
-        let envelope = Envelope { schema: EnvelopeSchema::V1, id: EventId::random(), request };
+        let envelope = Envelope { schema: EnvelopeSchema::V1, id: EventId::next(), request };
         self.learn(Input::Request(envelope));
     }
 
