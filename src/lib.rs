@@ -1,6 +1,6 @@
 //! Customer Personalization Orchestrator: marketing messages whose every claim is checked against an approved source.
 //!
-//! `ARCHITECTURE.md` has the map. Dependencies point downwards: `cli` -> `orchestration` -> `agents` ->
+//! `ARCHITECTURE.md` has the map. Dependencies point downwards: `cli` -> `functions` -> `orchestration` -> `agents` ->
 //! `stats`, `store`, `config` -> `domain`.
 
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod functions;
 pub mod ingest;
 pub mod orchestration;
 pub mod report;

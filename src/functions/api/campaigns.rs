@@ -1,0 +1,9 @@
+//! Starting campaigns, and how they stand.
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::functions::App;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+}

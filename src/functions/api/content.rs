@@ -1,0 +1,9 @@
+//! Approved documents, and their recall.
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::functions::App;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+}

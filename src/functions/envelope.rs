@@ -1,0 +1,1 @@
+//! The host's envelope: a trigger's data in, outputs and logs out.

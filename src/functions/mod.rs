@@ -1,0 +1,50 @@
+//! The app: what an Azure Functions host calls, and what people and their programs call over HTTP.
+//!
+//! ```text
+//! GET  /                 "I am here", at once
+//! POST /<function>       a trigger's envelope: one handler per folder of `functions/`     triggers/
+//! ...  /api/...          the HTTP API, as the host forwards it                            api/
+//! ...  /console/...      pages for people                                                 console/
+//! ```
+//!
+//! `cpo serve` runs it behind the host, `cpo dev` by itself. Nothing that matters is kept in memory: a handler may be
+//! killed between any two lines, and another one is asked again.
+
+pub mod access;
+pub mod api;
+pub mod console;
+pub mod envelope;
+pub mod extract;
+pub mod invocation;
+pub mod refusal;
+pub mod serve;
+pub mod triggers;
+
+use std::{path::Path, sync::Arc};
+
+use axum::{Router, routing::get};
+
+use self::{access::Access, api::uploads::UploadUrls};
+use crate::orchestration::engine::Engine;
+
+/// All that a request is answered with. Clones share it.
+#[derive(Debug, Clone)]
+pub struct App {
+    pub engine: Arc<Engine>,
+    /// For files on their way in or out; whatever is in it may be lost.
+    pub scratch: Arc<Path>,
+    pub uploads: UploadUrls,
+    pub access: Access,
+}
+
+/// Every route of the app.
+pub fn router(app: App) -> Router {
+    let routes = Router::new()
+        .route("/", get(async || "cpo\n"))
+        .merge(triggers::routes())
+        .merge(api::routes())
+        .merge(console::routes())
+        .fallback(refusal::no_such_route)
+        .with_state(app);
+    invocation::layered(routes)
+}

@@ -1,0 +1,141 @@
+//! How a call ends that is not answered: problem details (RFC 9457) with a stable code, and what to do about it.
+
+use axum::{
+    extract::rejection::{JsonRejection, PathRejection, QueryRejection},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{domain::problem::Problem, orchestration::client::ClientError, store};
+
+/// Never holds a secret or a customer's data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// `urn:cpo:problem:<code>`
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    #[serde(serialize_with = "as_number")]
+    status: StatusCode,
+    /// Stays the same from version to version.
+    code: &'static str,
+    detail: String,
+    /// Each with the field at fault and what to do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Problem>,
+    #[serde(skip)]
+    retry_after: Option<u64>,
+}
+
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+impl Refusal {
+    /// `code` in snake case.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Problem");
+        let kind = format!("urn:cpo:problem:{code}");
+        Self { kind, title, status, code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+/// What the caller gave cannot be worked with.
+impl From<Vec<Problem>> for Refusal {
+    fn from(errors: Vec<Problem>) -> Self {
+        let detail = match errors.as_slice() {
+            [problem] => problem.message.clone(),
+            problems => format!("{} things are wrong", problems.len()),
+        };
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_input", detail) }
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        vec![problem].into()
+    }
+}
+
+impl From<crate::Error> for Refusal {
+    fn from(error: crate::Error) -> Self {
+        match error {
+            crate::Error::Input(problems) => problems.into(),
+            crate::Error::Failed { what, source } => {
+                tracing::error!(%what, %source, "a call failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", what)
+            }
+        }
+    }
+}
+
+impl From<ClientError> for Refusal {
+    fn from(error: ClientError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ClientError::Unknown(_) => Self::not_found("unknown_campaign", detail),
+            ClientError::OtherInputs(_) => Self::new(StatusCode::CONFLICT, "other_inputs", detail),
+            ClientError::NotEnded(_) => Self::new(StatusCode::CONFLICT, "not_ended", detail),
+            ClientError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<store::Error> for Refusal {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Throttled { retry_after, .. } => Self {
+                retry_after: Some(retry_after.map_or(1, |pause| pause.as_secs().max(1))),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage_busy", "the storage is busy: try again")
+            },
+            error => {
+                tracing::error!(%error, "the store");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", "the storage failed: the log says how")
+            }
+        }
+    }
+}
+
+impl From<JsonRejection> for Refusal {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), "invalid_body", rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Refusal {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(rejection.status(), "invalid_query", rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Refusal {
+    fn from(rejection: PathRejection) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown_name", rejection.body_text())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let json = serde_json::to_vec(&self).expect("texts and numbers are plain data");
+        let mut response = (self.status, json).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+pub(super) async fn no_such_route() -> Refusal {
+    Refusal::not_found("no_such_route", "there is nothing here; /api/openapi.json lists what there is")
+}

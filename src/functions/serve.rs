@@ -1,0 +1,1 @@
+//! `cpo serve`: the app as the custom handler of a Functions host.
