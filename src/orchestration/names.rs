@@ -11,7 +11,9 @@
 //! instances/<campaign>/<generation>/items/<step>/<item>     what each item gave; written once
 //! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent that gave nothing, a line each
 //! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
+//! instances/<campaign>/<generation>/outcomes.json           which files of outcomes the results tell of
 //! campaigns/<campaign>/<generation>/                        the run's folder
+//! outcomes/<campaign>/                                      files of outcomes, as they came
 //! ```
 
 use super::{instance::EventId, stage::Step};
@@ -39,6 +41,11 @@ pub fn instance(campaign: &CampaignId) -> BlobPath {
 /// Every generation's folder.
 pub fn files(campaign: &CampaignId) -> BlobPath {
     path(format!("campaigns/{campaign}"))
+}
+
+/// Files of outcomes, whoever brought them.
+pub fn outcomes(campaign: &CampaignId) -> BlobPath {
+    path(format!("outcomes/{campaign}"))
 }
 
 pub fn sweep(campaign: &CampaignId) -> BlobPath {
@@ -95,6 +102,11 @@ impl Run {
     /// What tries at an item have spent that gave nothing, a line each.
     pub fn spent(&self, step: Step, index: u32, attempt: u32) -> BlobPath {
         path(format!("{INSTANCES}/{}/{}/spent/{step}/{index:08}.{attempt}", self.campaign, self.generation))
+    }
+
+    /// Which files of outcomes its results tell of.
+    pub fn outcomes(&self) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/outcomes.json", self.campaign, self.generation))
     }
 
     /// Where the run's files are.
