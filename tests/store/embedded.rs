@@ -45,8 +45,7 @@ async fn containers_that_are_folders_conform() {
     let folder = tempfile::tempdir().unwrap();
     let store = Embedded::open_with(folder.path(), &["campaigns", "content"]).unwrap().store();
     for below in ["campaigns/suite", "state/suite"] {
-        let subject =
-            Subject { store: store.clone(), folder: path(below), shortest_lease: Duration::from_secs(1) };
+        let subject = Subject { store: store.clone(), folder: path(below), shortest_lease: Duration::from_secs(1) };
         conformance::blobs(&subject).await;
         conformance::long_lists(&subject).await;
     }
