@@ -20,8 +20,8 @@ use azure_storage_blob::{
         BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientDownloadResult,
         BlobClientGetPropertiesResultHeaders as _, BlobClientUploadOptions, BlobContainerClientListBlobsOptions,
         BlobServiceClientListContainersOptions, BlockBlobClientCommitBlockListOptions,
-        HttpRange, KeyInfo,
-        BlockBlobClientCommitBlockListResultHeaders as _, BlockLookupList, DeleteSnapshotsOptionType,
+        BlockBlobClientCommitBlockListResultHeaders as _, BlockLookupList, DeleteSnapshotsOptionType, HttpRange,
+        KeyInfo,
     },
 };
 use bytes::Bytes;

@@ -25,8 +25,8 @@ use blobs::AzureBlobs;
 use connection::{Access, Connection};
 use queues::AzureQueues;
 use sas::Signed;
-pub use upload::Upload;
 use upload::Signer;
+pub use upload::Upload;
 
 /// An Azure Storage account, or the emulator.
 #[derive(Debug, Clone)]
