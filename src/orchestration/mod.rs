@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod names;
 pub mod plan;
 pub mod progress;
+pub mod realtime;
 pub mod record;
 pub mod results;
 pub mod stage;
