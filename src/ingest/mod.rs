@@ -10,6 +10,7 @@ mod defect;
 mod jsonl;
 mod mapping;
 mod parquet;
+mod preview;
 mod quality;
 mod quarantine;
 mod rows;
@@ -47,6 +48,7 @@ use self::{
 pub use self::{
     consent::Refusal,
     mapping::ROW_NUMBER,
+    preview::{Kind, Preview, preview},
     quality::{Column, Frequency, Quality, Rows, Summary},
     shards::{SHARD_ROWS, schema},
     source::{Compression, FileFacts, unreadable},
