@@ -9,6 +9,7 @@ mod csv;
 mod defect;
 mod jsonl;
 mod mapping;
+mod one;
 mod parquet;
 mod preview;
 mod quality;
@@ -48,7 +49,8 @@ use self::{
 pub use self::{
     consent::Refusal,
     mapping::ROW_NUMBER,
-    preview::{Kind, Preview, preview},
+    one::Admission,
+    preview::{Preview, preview},
     quality::{Column, Frequency, Quality, Rows, Summary},
     shards::{SHARD_ROWS, schema},
     source::{Compression, FileFacts, unreadable},
