@@ -17,6 +17,18 @@ if [ ! -x $tools/bin/schemathesis ]; then
 fi
 
 work=$(mktemp -d)
+# Two campaigns to call about: one is complete, one waits for a person.
+mkdir -p "$work/data/content/autumn" "$work/data/customers"
+cp src/cli/starter/content/* "$work/data/content/autumn/"
+cp src/cli/starter/customers.csv "$work/data/customers/"
+campaign() { sed "s/first-campaign/$1/; s/\"when_flagged\"/\"$2\"/; s|\"content/\"|\"autumn\"|" src/cli/starter/campaign.toml; }
+cat >"$work/schemathesis.toml" <<'END'
+[dictionaries.campaigns]
+values = ["done", "waits", "nobody"]
+
+[parameters]
+"path.id" = { dictionary = "campaigns" }
+END
 "$cpo" dev --folder "$work/data" --port 0 >"$work/out" 2>"$work/err" &
 app=$!
 stop() { kill $app 2>/dev/null || true; wait $app 2>/dev/null || true; rm -rf "$work"; }
@@ -26,10 +38,18 @@ until url=$(grep -o 'http://[0-9.:]*/api' "$work/out"); do
     sleep 0.1
 done
 
+start() {
+    campaign "$1" "$2" | curl --silent --show-error --fail-with-body --data-binary @- \
+        --header 'content-type: application/toml' "$url/campaigns?customers=customers/customers.csv"
+    until curl --silent --fail "$url/campaigns/$1" | grep -q "\"status\":\"$3\""; do sleep 0.2; done
+}
+start done when_flagged completed
+start waits always waiting
+
 # Left out: keys (the Functions host checks them), what a description cannot say of a list of ids or a file
 # (positive_data_acceptance), and the flag with which a Durable client asks for a 500.
 status=0
-timeout $((seconds + 60)) $tools/bin/schemathesis run "$url/openapi.json" \
+timeout $((seconds + 60)) $tools/bin/schemathesis --config-file "$work/schemathesis.toml" run "$url/openapi.json" \
     --url "${url%/api}" \
     --seed "${SEED:-2026}" --max-time "$seconds" --workers 1 --generation-database none \
     --phases examples,coverage,fuzzing \

@@ -79,6 +79,7 @@ impl Here {
             scratch: scratch.path().into(),
             uploads: UploadUrls::Here,
             access: Access::Local,
+            realtime: Arc::default(),
         };
         Self { router: functions::router(app.clone()), app, _scratch: scratch }
     }
