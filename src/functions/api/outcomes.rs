@@ -46,6 +46,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// A file that is in storage already.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = OutcomesUpload)]
 struct Uploaded {
     /// Below `outcomes/<campaign>/`, as `POST /api/uploads` named it.
     #[schema(example = "outcomes/spring-upgrade/first-week.csv")]
@@ -53,6 +54,7 @@ struct Uploaded {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OutcomesBrought)]
 struct Brought {
     campaign: CampaignId,
     /// Where the file is kept.
