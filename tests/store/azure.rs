@@ -413,7 +413,7 @@ async fn an_entra_identity_opens_blobs_and_queues() {
 fn token(audience: &str) -> String {
     let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
     let claims = format!(
-        r#"{{"aud":"{audience}","iss":"https://sts.windows.net/tenant/","iat":1500000000,"nbf":1500000000,"exp":32000000000}}"#
+        r#"{{"aud":"{audience}","iss":"https://sts.windows.net/tenant/","oid":"object","tid":"tenant","iat":1500000000,"nbf":1500000000,"exp":32000000000}}"#
     );
     format!("{}.{}.{}", part(r#"{"alg":"RS256","typ":"JWT"}"#), part(&claims), part("signature"))
 }
