@@ -9,13 +9,13 @@ use crate::{
     Error,
     agents::experimentation::{
         accumulate::Metric,
-        analysis::{MetricKind, Results},
+        analysis::Results,
         arm_column::{self, AnalysisRequest},
         design::Design,
     },
     cli::{self, Format, results_table},
     domain::problem::Problem,
-    orchestration::{finished, layout, results},
+    orchestration::{finished::RunFiles, layout, results},
 };
 
 /// Analyse outcomes: rates, lifts, intervals, p-values, a check of the split, and a decision with its reasons.
@@ -66,7 +66,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Error> {
     let format = args.format;
     let results = match args.campaign.clone() {
-        Some(folder) => of_campaign(args, &folder)?,
+        Some(folder) => cli::block_on(of_campaign(args, &folder))?,
         None => arm_column::analyze_file(&request(args)?)?,
     };
     match format {
@@ -99,20 +99,17 @@ fn request(args: Args) -> Result<AnalysisRequest, Problem> {
 }
 
 /// The results stand in the campaign's folder and report afterwards.
-fn of_campaign(args: Args, folder: &Path) -> Result<Results, Error> {
-    let design: Design = finished::read(folder, layout::DESIGN)?;
+async fn of_campaign(args: Args, folder: &Path) -> Result<Results, Error> {
+    let files = RunFiles::in_folder(folder);
+    let design: Design = files.json(layout::DESIGN).await?;
     let results = match args.outcomes {
         Some(outcomes) => {
-            let metrics = if args.metrics.is_empty() {
-                vec![Metric { name: design.primary_metric.clone(), kind: MetricKind::Rate }]
-            } else {
-                args.metrics
-            };
-            results::analyze(folder, &outcomes, &metrics, &design)?
+            let metrics = if args.metrics.is_empty() { vec![results::primary_metric(&design)] } else { args.metrics };
+            results::analyze(&files, vec![outcomes], &metrics, &design).await?
         }
-        None => results::simulate(folder, &design)?,
+        None => results::simulate(folder, &design).await?,
     };
-    results::add(folder, results.clone())?;
+    results::add(folder, results.clone()).await?;
     Ok(results)
 }
 

@@ -12,8 +12,9 @@ use serde::Serialize;
 use crate::{
     Error,
     agents::experimentation::{deliveries::Row, words},
+    cli,
     domain::{channel::Channel, problem::Problem, variant::Variant, verdict::Decision},
-    orchestration::{deliveries, finished},
+    orchestration::{deliveries, finished::RunFiles},
 };
 
 /// Write one message per customer, slots filled, for an e-mail or SMS service.
@@ -66,21 +67,29 @@ struct Outgoing<'a> {
 }
 
 pub fn run(args: Args) -> Result<(), Error> {
-    let variants: BTreeMap<String, Variant> = finished::variants(&args.campaign)?
-        .into_iter()
-        .map(|variant| (variant.id.as_str().to_owned(), variant))
-        .collect();
+    cli::block_on(export(args))
+}
+
+async fn export(args: Args) -> Result<(), Error> {
+    let files = RunFiles::in_folder(&args.campaign);
+    let variants: BTreeMap<String, Variant> =
+        files.variants().await?.into_iter().map(|variant| (variant.id.as_str().to_owned(), variant)).collect();
     match &args.output {
-        None => match write_all(&args, &variants, BufWriter::new(io::stdout().lock())) {
+        None => match write_all(&args, &files, &variants, BufWriter::new(io::stdout())).await {
             // A reader that has seen enough (`| head`) is no failure.
             Err(Error::Failed { source, .. }) if is_broken_pipe(source.as_ref()) => Ok(()),
             result => result.map(drop),
         },
-        Some(file) => write_file(&args, &variants, file),
+        Some(file) => write_file(&args, &files, &variants, file).await,
     }
 }
 
-fn write_file(args: &Args, variants: &BTreeMap<String, Variant>, file: &Path) -> Result<(), Error> {
+async fn write_file(
+    args: &Args,
+    files: &RunFiles,
+    variants: &BTreeMap<String, Variant>,
+    file: &Path,
+) -> Result<(), Error> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let refused = |error: io::Error| {
         Error::from(
@@ -93,12 +102,12 @@ fn write_file(args: &Args, variants: &BTreeMap<String, Variant>, file: &Path) ->
         // A pipe or a device is written to; a file would be put in its place.
         Ok(metadata) if !metadata.is_file() => {
             let stream = fs::File::options().write(true).open(file).map_err(refused)?;
-            write_all(args, variants, BufWriter::new(stream))?
+            write_all(args, files, variants, BufWriter::new(stream)).await?
         }
         _ if !folder.is_dir() => return Err(refused(io::ErrorKind::NotFound.into())),
         _ => {
             let whole = tempfile::NamedTempFile::new_in(folder).map_err(refused)?;
-            let written = write_all(args, variants, BufWriter::new(whole.reopen().map_err(refused)?))?;
+            let written = write_all(args, files, variants, BufWriter::new(whole.reopen().map_err(refused)?)).await?;
             whole.persist(file).map_err(|error| refused(error.error))?;
             written
         }
@@ -113,12 +122,17 @@ fn eprintln_line(text: &str) {
 }
 
 /// The number of messages written.
-fn write_all(args: &Args, variants: &BTreeMap<String, Variant>, out: impl Write) -> Result<u64, Error> {
+async fn write_all(
+    args: &Args,
+    files: &RunFiles,
+    variants: &BTreeMap<String, Variant>,
+    out: impl Write,
+) -> Result<u64, Error> {
     let failed =
         |error: Box<dyn std::error::Error + Send + Sync>| Error::failed("the messages cannot be written", error);
     let mut sink = Sink::new(args.format, out);
     let mut written = 0;
-    deliveries::for_each(&args.campaign, |_, table| {
+    deliveries::for_each(files, |table| {
         for row in table.rows() {
             let Some(outgoing) = outgoing(&row, variants)? else { continue };
             if args.channel.is_some_and(|channel| channel.as_str() != outgoing.channel) {
@@ -128,7 +142,8 @@ fn write_all(args: &Args, variants: &BTreeMap<String, Variant>, out: impl Write)
             written += 1;
         }
         Ok(())
-    })?;
+    })
+    .await?;
     sink.finish().map_err(|error| failed(error.into()))?;
     Ok(written)
 }

@@ -39,6 +39,7 @@ impl Cell {
 
 /// Subject and body with slots: `{{first_name}}` stands for a customer's value or its fallback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = VariantMessage)]
 pub struct Message {
     /// The channel decides whether there is one, see [`Channel::limits`].
     #[serde(skip_serializing_if = "Option::is_none")]

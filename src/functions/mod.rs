@@ -16,6 +16,7 @@ pub mod console;
 pub mod envelope;
 pub mod extract;
 pub mod invocation;
+pub mod receive;
 pub mod refusal;
 pub mod serve;
 pub mod triggers;
@@ -36,6 +37,15 @@ pub struct App {
     pub uploads: UploadUrls,
     pub access: Access,
     pub realtime: Arc<Realtime>,
+}
+
+impl App {
+    /// Which is made if it is not there: nobody promises that it stays.
+    pub fn scratch(&self) -> Result<&Path, crate::Error> {
+        std::fs::create_dir_all(&self.scratch)
+            .map_err(|error| crate::Error::failed("there is no place for files on their way", error))?;
+        Ok(&self.scratch)
+    }
 }
 
 /// Every route of the app.

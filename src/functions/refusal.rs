@@ -2,12 +2,20 @@
 
 use axum::{
     extract::rejection::{JsonRejection, PathRejection, QueryRejection},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
-use crate::{domain::problem::Problem, orchestration::client::ClientError, store};
+use crate::{
+    domain::problem::Problem,
+    orchestration::{client::ClientError, outcomes::OutcomesError, review::ReviewError},
+    store,
+};
 
 /// Never holds a secret or a customer's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,17 +29,33 @@ pub struct Refusal {
     retry_after: Option<u64>,
 }
 
-/// A refusal as it is sent.
-#[derive(Debug, Serialize)]
+/// Problem details (RFC 9457)
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Refusal)]
 struct Details<'a> {
+    /// `urn:cpo:problem:<code>`
     #[serde(rename = "type")]
     kind: String,
     title: &'a str,
     status: u16,
+    /// Stays the same from version to version.
     code: &'a str,
     detail: &'a str,
+    /// Each with the field at fault and what to do.
     #[serde(skip_serializing_if = "<[Problem]>::is_empty")]
     errors: &'a [Problem],
+}
+
+impl PartialSchema for Refusal {
+    fn schema() -> RefOr<Schema> {
+        Details::schema()
+    }
+}
+
+impl ToSchema for Refusal {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Details::schemas(schemas);
+    }
 }
 
 impl Refusal {
@@ -70,10 +94,13 @@ impl From<crate::Error> for Refusal {
     fn from(error: crate::Error) -> Self {
         match error {
             crate::Error::Input(problems) => problems.into(),
-            crate::Error::Failed { what, source } => {
-                tracing::error!(%what, %source, "a call failed");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", what)
-            }
+            crate::Error::Failed { what, source } => match source.downcast::<store::Error>() {
+                Ok(error) => (*error).into(),
+                Err(source) => {
+                    tracing::error!(%what, %source, "a call failed");
+                    Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", what)
+                }
+            },
         }
     }
 }
@@ -86,6 +113,34 @@ impl From<ClientError> for Refusal {
             ClientError::OtherInputs(_) => Self::new(StatusCode::CONFLICT, "other_inputs", detail),
             ClientError::NotEnded(_) => Self::new(StatusCode::CONFLICT, "not_ended", detail),
             ClientError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReviewError> for Refusal {
+    fn from(error: ReviewError) -> Self {
+        let conflict = |code| Self::new(StatusCode::CONFLICT, code, error.to_string());
+        match error {
+            ReviewError::NothingWaits(..) => conflict("nothing_waits"),
+            ReviewError::OtherVariants(_) => conflict("other_variants"),
+            ReviewError::Refused(_) => conflict("refused"),
+            ReviewError::Unknown(problem) => problem.at_field("approve").into(),
+            ReviewError::Client(error) => error.into(),
+            ReviewError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<OutcomesError> for Refusal {
+    fn from(error: OutcomesError) -> Self {
+        match error {
+            OutcomesError::NotComplete(_) => Self::new(StatusCode::CONFLICT, "not_complete", error.to_string()),
+            OutcomesError::NoFile(_) => {
+                Problem::new(error.to_string(), "put the file there first").at_field("upload").into()
+            }
+            OutcomesError::Problems(problems) => problems.into(),
+            OutcomesError::Client(error) => error.into(),
+            OutcomesError::Failed(error) => error.into(),
         }
     }
 }
@@ -107,7 +162,12 @@ impl From<store::Error> for Refusal {
 
 impl From<JsonRejection> for Refusal {
     fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), "invalid_body", rejection.body_text())
+        let code = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+            _ => "invalid_body",
+        };
+        Self::new(rejection.status(), code, rejection.body_text())
     }
 }
 
@@ -142,6 +202,11 @@ impl IntoResponse for Refusal {
         }
         response
     }
+}
+
+pub(super) async fn no_such_method(method: Method) -> Refusal {
+    let detail = format!("{method} is no method of this address; the header Allow names those there are");
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail)
 }
 
 pub(super) async fn no_such_route() -> Refusal {

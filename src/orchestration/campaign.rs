@@ -14,7 +14,7 @@ use super::{
     account,
     client::ClientError,
     engine::{Clock, Engine},
-    finished::{self, Frozen},
+    finished::{self, Frozen, RunFiles},
     follow,
     host::Host,
     instance::{EventId, Failure, Gate, Instance, Request, Status},
@@ -111,10 +111,10 @@ pub async fn run_with(inputs: Inputs, means: Means, watcher: &(dyn Fn(Event) + S
     let Ended::Complete(mut summary) = ended else { return Ok(ended) };
     if inputs.simulate {
         let folder = workspace.target();
-        let design: Design = finished::read(folder, layout::DESIGN)?;
-        let results = results::simulate(folder, &design)?;
+        let design: Design = RunFiles::in_folder(folder).json(layout::DESIGN).await?;
+        let results = results::simulate(folder, &design).await?;
         summary.simulated_decision = Some(results.decision.in_words());
-        results::add(folder, results)?;
+        results::add(folder, results).await?;
     }
     summary.report = workspace.target().join(layout::REPORT_HTML);
     if summary.run != RunKind::Earlier {

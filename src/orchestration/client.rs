@@ -224,7 +224,7 @@ impl Engine {
         Ok(ids.filter_map(|id| CampaignId::new(id).ok()).collect())
     }
 
-    /// Removes a campaign that has ended, with all its files. The instance goes last: if this is interrupted, it can
+    /// Removes a campaign that has ended, with all its files and outcomes. The instance goes last: if this is interrupted, it can
     /// be asked again.
     pub async fn purge(&self, campaign: &CampaignId) -> Result<(), ClientError> {
         let Held { instance, .. } = self.held(campaign).await?;
@@ -232,7 +232,7 @@ impl Engine {
             return Err(ClientError::NotEnded(campaign.clone()));
         }
         let last = names::instance(campaign);
-        for folder in [names::files(campaign), names::folder(campaign)] {
+        for folder in [names::outcomes(campaign), names::files(campaign), names::folder(campaign)] {
             for path in self.store.blobs.list(Some(&folder)).await? {
                 if path != last {
                     self.store.blobs.delete(&path).await?;

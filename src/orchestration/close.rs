@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, path::Path};
 use jiff::civil::Date;
 
 use crate::{
-    Error,
     agents::{
         experimentation::{
             deliveries::{Counts, Tally},
@@ -23,12 +22,11 @@ use crate::{
         variant::Variant,
     },
     ingest::Ingested,
-    orchestration::{finished::Frozen, layout, ledger::Ledger, summary::Timing},
+    orchestration::{finished::Frozen, ledger::Ledger, summary::Timing},
     report::{
         AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FailedItem, FileEntry, Funnel, ReasonCount,
         Report, Schema, SegmentFacts, Segmentation, Sources, StageCost, StageTime,
     },
-    store::Files,
 };
 
 /// All that a finished run knows of itself.
@@ -210,17 +208,4 @@ pub fn legal_basis(campaign: &Campaign) -> String {
         sentence.push_str(" Customers on the suppression list are left out.");
     }
     sentence
-}
-
-/// Writes `report.json` and `report.html`.
-pub fn write_report(report: &Report, store: &Files) -> Result<(), Error> {
-    let html = report.html().map_err(|error| Error::failed("the report cannot be rendered", error))?;
-    let json =
-        serde_json::to_vec_pretty(report).map_err(|error| Error::failed("the report cannot be written", error))?;
-    for (name, bytes) in [(layout::REPORT_JSON, json), (layout::REPORT_HTML, html.into_bytes())] {
-        let path = layout::blob(name);
-        let written = store.put(&path, &bytes);
-        written.map_err(|error| Error::failed("the report cannot be written", error))?;
-    }
-    Ok(())
 }

@@ -12,11 +12,13 @@
 //! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent that gave nothing, a line each
 //! instances/<campaign>/<generation>/suppression             the suppression list as it was read, as digests
 //! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
+//! instances/<campaign>/<generation>/outcomes.json           which files of outcomes the results tell of
 //! campaigns/<campaign>/<generation>/                        the run's folder
 //! pending/<campaign>.json                                   a start that waits for its files
 //! content-checks/<path>.json                                what is in a file of the container `content`
 //! recalls/<document>.json                                   who recalled a document, and why
 //! campaigns/<campaign>/<generation>/exposures/<log>.jsonl   what single customers were given, a line each
+//! outcomes/<campaign>/                                      files of outcomes, as they came
 //! ```
 
 use super::{instance::EventId, stage::Step};
@@ -50,6 +52,11 @@ pub fn instance(campaign: &CampaignId) -> BlobPath {
 /// Every generation's folder.
 pub fn files(campaign: &CampaignId) -> BlobPath {
     path(format!("campaigns/{campaign}"))
+}
+
+/// Files of outcomes, whoever brought them.
+pub fn outcomes(campaign: &CampaignId) -> BlobPath {
+    path(format!("outcomes/{campaign}"))
 }
 
 pub fn sweep(campaign: &CampaignId) -> BlobPath {
@@ -136,6 +143,9 @@ impl Run {
     /// A log of what single customers were given; `name` is a segment of a path.
     pub fn exposures(&self, name: &str) -> BlobPath {
         path(format!("campaigns/{}/{}/exposures/{name}.jsonl", self.campaign, self.generation))
+    /// Which files of outcomes its results tell of.
+    pub fn outcomes(&self) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/outcomes.json", self.campaign, self.generation))
     }
 
     /// Where the run's files are.

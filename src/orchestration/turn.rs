@@ -332,7 +332,7 @@ impl Engine {
     }
 }
 
-pub(super) fn run_of(instance: &Instance) -> Run {
+pub fn run_of(instance: &Instance) -> Run {
     Run { campaign: instance.campaign.clone(), generation: instance.generation }
 }
 

@@ -9,11 +9,12 @@ use std::{
 };
 
 use cpo::{
-    Error, audit,
+    Error,
+    agents::experimentation::deliveries::Table,
+    audit,
     domain::id::CampaignId,
     orchestration::{
         campaign::{self, Ended, Inputs, Means},
-        deliveries,
         engine::{Clock, Engine},
         layout,
         names::Run,
@@ -169,15 +170,14 @@ pub fn of_files(folder: &Path) -> Vec<String> {
         wrong.push(format!("{mismatches:?}"));
     }
     let mut customers = BTreeSet::new();
-    deliveries::for_each(folder, |_, table| {
+    for path in files.list(Some(&BlobPath::new(layout::DELIVERIES).unwrap())).unwrap() {
+        let table = Table::new(&cpo::store::table::decode(files.get(&path).unwrap()).unwrap()).unwrap();
         for row in table.rows() {
             if !customers.insert(row.customer.to_owned()) {
                 wrong.push(format!("{} is delivered to twice", row.customer));
             }
         }
-        Ok(())
-    })
-    .unwrap();
+    }
     let planned: usize = files
         .list(Some(&BlobPath::new(layout::SHARDS).unwrap()))
         .unwrap()

@@ -1,9 +1,11 @@
 //! Outcome files of a campaign: `customer_id` and metrics, joined with who was assigned to what.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    Error,
     agents::experimentation::{
         accumulate::{Accumulator, Metric, Row},
         analysis::Results,
@@ -19,16 +21,6 @@ use crate::{
     },
 };
 
-/// Metrics of the customers that the outcomes file names: about 50 bytes per such customer and metric, whatever their
-/// ids look like.
-struct CustomerOutcomes {
-    metrics: usize,
-    rows: HashMap<IdPrefix, u32>,
-    /// `metrics` numbers per row.
-    values: Vec<f64>,
-    simulated: bool,
-}
-
 /// One assigned customer; `arm` is `holdout`, `control` or an arm's name.
 #[derive(Debug, Clone, Copy)]
 pub struct Assigned<'a> {
@@ -37,28 +29,61 @@ pub struct Assigned<'a> {
     pub arm: &'a str,
 }
 
+/// Metrics of the customers that outcome files name: about 50 bytes per such customer and metric, whatever their ids
+/// look like.
+struct CustomerOutcomes {
+    metrics: usize,
+    rows: HashMap<IdPrefix, u32>,
+    /// `metrics` numbers per row.
+    values: Vec<f64>,
+    /// Which of the files a row is from.
+    files: Vec<u32>,
+    simulated: bool,
+}
+
 impl CustomerOutcomes {
-    /// Refuses a file that names a customer twice: which of the rows counts is for its owner to say.
-    fn read(path: &Path, metrics: &[Metric]) -> Result<Self, Vec<Problem>> {
+    /// Of a customer in several files the last of them counts. A file that names a customer twice is refused: which of
+    /// the rows counts is for its owner to say.
+    fn read(paths: &[impl AsRef<Path>], metrics: &[Metric]) -> Result<Self, Vec<Problem>> {
+        let mut outcomes = Self {
+            metrics: metrics.len(),
+            rows: HashMap::new(),
+            values: Vec::new(),
+            files: Vec::new(),
+            simulated: false,
+        };
+        for (number, path) in (0..).zip(paths) {
+            outcomes.add(number, path.as_ref(), metrics)?;
+        }
+        Ok(outcomes)
+    }
+
+    fn add(&mut self, number: u32, path: &Path, metrics: &[Metric]) -> Result<(), Vec<Problem>> {
         let file = OutcomeFile::open(path).map_err(|problem| vec![problem])?;
         let columns = file.metrics(metrics)?;
         let id = file.column(CUSTOMER_ID).map_err(|problem| vec![problem])?;
-        let mut outcomes = Self { metrics: metrics.len(), rows: HashMap::new(), values: Vec::new(), simulated: false };
         let mut values = Vec::new();
-        let simulated = file.for_each(|row| {
+        self.simulated |= file.for_each(|row| {
             row.metrics(&columns, &mut values)?;
-            let next = outcomes.rows.len() as u32;
-            if outcomes.rows.insert(IdPrefix::of(row.text(id)?), next).is_some() {
+            let next = self.files.len() as u32;
+            let known = *self.rows.entry(IdPrefix::of(row.text(id)?)).or_insert(next);
+            if known == next {
+                self.values.extend(&values);
+                self.files.push(number);
+                return Ok(());
+            }
+            if std::mem::replace(&mut self.files[known as usize], number) == number {
                 return Err(row.problem(
                     id,
                     "this customer has more than one row",
                     "add up the file to one row per customer",
                 ));
             }
-            outcomes.values.extend(&values);
+            let start = known as usize * self.metrics;
+            self.values[start..start + self.metrics].copy_from_slice(&values);
             Ok(())
         })?;
-        Ok(Self { simulated, ..outcomes })
+        Ok(())
     }
 
     fn of(&self, row: u32) -> &[f64] {
@@ -67,49 +92,38 @@ impl CustomerOutcomes {
     }
 }
 
-/// `deliveries` shows every assigned customer of the campaign to its visitor, once each.
-pub fn analyze_campaign(
-    outcomes: &Path,
-    metrics: &[Metric],
-    design: &Design,
-    deliveries: impl FnOnce(&mut dyn FnMut(&Assigned<'_>) -> Result<(), Error>) -> Result<(), Error>,
-) -> Result<Results, Error> {
-    let file = outcomes;
-    let outcomes = CustomerOutcomes::read(file, metrics)?;
-    let mut join = Join::new(&outcomes);
-    deliveries(&mut |assigned| Ok(join.add(assigned)?))?;
-    if !join.matched.contains(&true) {
-        // Everybody would count as having done nothing.
-        let problem = Problem::new(
-            "none of the customers in it belongs to this campaign",
-            "name the campaign's own outcomes, with ids as in its customer file",
-        );
-        return Err(problem.in_file(file).at_field(CUSTOMER_ID).into());
-    }
-    Ok(join.results(design, metrics)?)
-}
-
-/// Gathers outcomes of assigned customers, shard after shard. Who is not in the outcomes file did nothing: 0 for every
+/// Gathers outcomes of assigned customers, shard after shard. Who is in no outcomes file did nothing: 0 for every
 /// metric. The results are by assignment, whatever was delivered.
-struct Join<'a> {
-    outcomes: &'a CustomerOutcomes,
+pub struct Join {
+    outcomes: CustomerOutcomes,
+    /// The file that was read last.
+    last: PathBuf,
     matched: Vec<bool>,
     nothing: Vec<f64>,
     gathered: Accumulator,
 }
 
-impl<'a> Join<'a> {
-    fn new(outcomes: &'a CustomerOutcomes) -> Self {
+impl Join {
+    /// Files in the order in which they came: of a customer in several of them the last one counts.
+    pub fn read(paths: &[impl AsRef<Path>], metrics: &[Metric]) -> Result<Self, Vec<Problem>> {
+        Ok(Self {
+            last: paths.last().map_or_else(PathBuf::new, |path| path.as_ref().to_owned()),
+            ..Self::new(CustomerOutcomes::read(paths, metrics)?)
+        })
+    }
+
+    fn new(outcomes: CustomerOutcomes) -> Self {
         Self {
-            outcomes,
-            matched: vec![false; outcomes.rows.len()],
+            last: PathBuf::new(),
+            matched: vec![false; outcomes.files.len()],
             nothing: vec![0.0; outcomes.metrics],
             gathered: Accumulator::new(outcomes.metrics),
+            outcomes,
         }
     }
 
     /// Every assigned customer once, in any order.
-    fn add(&mut self, assigned: &Assigned<'_>) -> Result<(), Problem> {
+    pub fn add(&mut self, assigned: &Assigned<'_>) -> Result<(), Problem> {
         let row = self.outcomes.rows.get(&IdPrefix::of(assigned.customer));
         let values = row.map_or(self.nothing.as_slice(), |row| {
             self.matched[*row as usize] = true;
@@ -124,12 +138,21 @@ impl<'a> Join<'a> {
         })
     }
 
-    /// `metrics` as they were read; the first is the primary metric.
-    fn results(self, design: &Design, metrics: &[Metric]) -> Result<Results, Problem> {
+    /// After all customers were added. `metrics` as they were read; the first is the primary metric.
+    pub fn results(self, design: &Design, metrics: &[Metric]) -> Result<Results, Problem> {
+        let last = self.outcomes.files.iter().max();
+        if !self.matched.iter().zip(&self.outcomes.files).any(|(matched, file)| *matched && Some(file) == last) {
+            // Everybody in it would count as having done nothing.
+            let problem = Problem::new(
+                "none of the customers in it belongs to this campaign",
+                "name the campaign's own outcomes, with ids as in its customer file",
+            );
+            return Err(problem.in_file(self.last).at_field(CUSTOMER_ID));
+        }
         let unmatched = self.matched.iter().filter(|matched| !**matched).count();
         let warnings = (unmatched > 0).then(|| {
             format!(
-                "{} of {} rows of the outcomes file belong to nobody in this campaign and are left out.",
+                "{} of {} rows of the outcomes belong to nobody in this campaign and are left out.",
                 words::count(unmatched as u64),
                 words::count(self.matched.len() as u64)
             )
@@ -165,7 +188,7 @@ mod tests {
     fn read(text: &str) -> Result<CustomerOutcomes, Vec<Problem>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        CustomerOutcomes::read(file.path(), &metrics())
+        CustomerOutcomes::read(&[file.path()], &metrics())
     }
 
     fn metrics() -> Vec<Metric> {
@@ -179,7 +202,7 @@ mod tests {
     #[test]
     fn customers_without_a_row_did_nothing_and_rows_without_a_customer_are_counted() {
         let outcomes = read("customer_id,conversion\nC-1,1\nC-2,0\nstranger,1\n").unwrap();
-        let mut join = Join::new(&outcomes);
+        let mut join = Join::new(outcomes);
         for (customer, arm) in [("C-1", "friendly"), ("C-2", "control"), ("C-3", "friendly"), ("C-4", "urgent")] {
             join.add(&Assigned { customer, segment: "Gold", arm }).unwrap();
         }
@@ -212,7 +235,7 @@ mod tests {
         let mut csv = simulate::Simulation::new(&design, Vec::new()).unwrap();
         ids.iter().for_each(|id| csv.add(id, arm(id)).unwrap());
         let outcomes = read(&String::from_utf8(csv.finish().unwrap()).unwrap()).unwrap();
-        let mut join = Join::new(&outcomes);
+        let mut join = Join::new(outcomes);
         ids.iter().for_each(|id| join.add(&Assigned { customer: id, segment: "Gold", arm: arm(id) }).unwrap());
         let results = join.results(&design, &metrics()).unwrap();
         assert!(results.simulated && results.warnings.is_empty());

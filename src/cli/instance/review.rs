@@ -4,26 +4,17 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    What, ask,
+    What,
     place::{self, Place},
 };
 use crate::{
     Error,
     cli::{self, Format},
-    domain::{
-        decision::{Approved, Decision, Schema},
-        digest::Digest,
-        id::CampaignId,
-        problem::Problem,
-        variant::Variant,
-        verdict,
-    },
+    domain::{decision::Approved, digest::Digest, id::CampaignId, problem::Problem, variant::Variant},
     orchestration::{
-        engine::{Engine, Held},
-        instance::{Approval, Instance, Request},
-        names::Run,
-        stage::Stage,
-        workshop::{Collected, Records},
+        engine::Held,
+        instance::{EventId, Instance},
+        review::{Decided, ReviewError},
     },
 };
 
@@ -46,7 +37,10 @@ struct Open {
 pub async fn review(place: &Place, campaign: &CampaignId, format: Format) -> Result<(), Error> {
     let (engine, Held { instance, .. }) = place.held(campaign).await?;
     let gate = instance.gate.as_ref().map(|gate| Open { digest: gate.digest, expires: gate.expires });
-    let variants = if gate.is_some() { waiting(&engine, &instance).await? } else { Vec::new() };
+    let variants = match gate {
+        Some(_) => engine.review(&instance).await?.waiting().cloned().collect(),
+        None => Vec::new(),
+    };
     let waiting = Waiting { campaign: campaign.clone(), gate, variants };
     match format {
         Format::Json => cli::print_json(&waiting),
@@ -95,47 +89,36 @@ pub async fn approve(
     note: Option<String>,
 ) -> Result<(), Error> {
     let (engine, Held { instance, .. }) = place.held(campaign).await?;
-    let Some(gate) = &instance.gate else {
-        let status = super::in_words(&instance.status);
-        let problem = Problem::new(
-            format!("nothing of it waits for a decision: it is {status}"),
-            "decide when its messages are there: `cpo instance status` says when",
-        );
-        return Err(problem.at_field(campaign.as_str()).into());
+    let Some(gate) = instance.gate else {
+        return Err(refused(campaign, ReviewError::NothingWaits(campaign.clone(), instance.status)));
     };
-    let variants = waiting(&engine, &instance).await?;
     let approved = match what {
         What { all: true, .. } => Approved::All,
         What { variant, .. } => Approved::Only(variant),
     };
-    let count = match &approved {
-        Approved::All => variants.len(),
-        Approved::Only(ids) => {
-            if let Some(unknown) = ids.iter().find(|id| !variants.iter().any(|variant| variant.id == **id)) {
-                let ids: Vec<String> = variants.iter().map(|variant| format!("\"{}\"", variant.id)).collect();
-                let remedy = format!("name some of these: {}", ids.join(", "));
-                return Err(Problem::new(format!("no variant `{unknown}` waits for a decision"), remedy).into());
-            }
-            variants.iter().filter(|variant| ids.contains(&variant.id)).count()
-        }
-    };
-    let blocked = variants.len() - count;
-    let decision = Decision { schema: Schema::V1, digest: gate.digest, approved, by, note };
-    let bytes = serde_json::to_vec(&decision).map_err(|error| Error::failed("the decision cannot be kept", error))?;
-    let kept = engine.keep_input(campaign, bytes).await.map_err(place::failed)?;
-    let approval = Approval { digest: gate.digest, decision: kept, by: decision.by };
-    ask(place, campaign, Request::Decide { approval }).await?;
-    cli::print(&format!("Campaign {campaign}: {count} approved, {blocked} blocked.\n{}\n", place.who_goes_on(campaign)))
+    let decided = engine.decide(campaign, gate.digest, approved, by, note, EventId::next()).await;
+    let Decided { approved, blocked, taken } = decided.map_err(|error| refused(campaign, error))?;
+    if !taken {
+        let problem = Problem::new("it is asked, and not decided yet", "see `cpo instance status` in a while");
+        return Err(problem.at_field(campaign.as_str()).into());
+    }
+    cli::print(&format!(
+        "Campaign {campaign}: {approved} approved, {blocked} blocked.\n{}\n",
+        place.who_goes_on(campaign)
+    ))
 }
 
-/// The variants that a person must look at.
-async fn waiting(engine: &Engine, instance: &Instance) -> Result<Vec<Variant>, Error> {
-    let run = Run { campaign: instance.campaign.clone(), generation: instance.generation };
-    let records = Records { blobs: engine.store.blobs.as_ref(), run: &run, instance };
-    let collected: Collected = records
-        .output(Stage::Collect.into(), 0)
-        .await
-        .map_err(|trouble| Error::failed("the messages cannot be read", trouble))?;
-    let waits = |variant: &Variant| variant.verdict.decision == verdict::Decision::NeedsReview;
-    Ok(collected.variants.into_iter().filter(waits).collect())
+fn refused(campaign: &CampaignId, error: ReviewError) -> Error {
+    let problem = match error {
+        ReviewError::NothingWaits(_, status) => Problem::new(
+            format!("nothing of it waits for a decision: it is {}", super::in_words(&status)),
+            "decide when its messages are there: `cpo instance status` says when",
+        ),
+        ReviewError::Refused(why) => Problem::new(why, "see `cpo instance status`"),
+        error @ ReviewError::OtherVariants(_) => Problem::new(error.to_string(), "see `cpo instance review`"),
+        ReviewError::Unknown(problem) => return problem.into(),
+        ReviewError::Client(error) => return place::failed(error),
+        ReviewError::Failed(error) => return error,
+    };
+    problem.at_field(campaign.as_str()).into()
 }

@@ -3,37 +3,66 @@
 pub mod campaigns;
 pub mod content;
 pub mod customers;
+mod describe;
 pub mod instances;
 pub mod outcomes;
+pub mod page;
 pub mod personalize;
 pub mod uploads;
 pub mod variants;
 
-use axum::{Router, routing::get};
-use utoipa::{OpenApi as _, openapi::OpenApi};
+use axum::{Router, extract::DefaultBodyLimit, routing::get};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::App;
+use super::{
+    App,
+    refusal::{self, Refusal},
+};
+use crate::{
+    domain::id::CampaignId,
+    orchestration::{
+        finished::RunFiles,
+        instance::{Instance, Status},
+        outcomes::OutcomesError,
+        turn::run_of,
+    },
+};
 
-#[derive(utoipa::OpenApi)]
-#[openapi(info(title = "Customer Personalization Orchestrator"))]
-struct Description;
+/// Bytes of a body that is read into memory. Files are not.
+const MOST: usize = 4 << 20;
 
-/// With what describes them.
-fn described() -> (Router<App>, OpenApi) {
-    OpenApiRouter::with_openapi(Description::openapi())
-        .merge(campaigns::routes())
-        .merge(content::routes())
-        .merge(customers::routes())
-        .merge(instances::routes())
-        .merge(outcomes::routes())
-        .merge(personalize::routes())
-        .merge(uploads::routes())
-        .merge(variants::routes())
-        .split_for_parts()
+/// With what each group of routes is for.
+fn groups() -> [(&'static str, &'static str, OpenApiRouter<App>); 8] {
+    [
+        ("uploads", "Files of any size, on their way into storage", uploads::routes()),
+        ("content", "Approved documents, and their recall", content::routes()),
+        ("campaigns", "Starting campaigns, and how they stand", campaigns::routes()),
+        ("review", "What was written, and a person's decision on it", variants::routes()),
+        ("results", "What customers did, what it says, and all files of a campaign", outcomes::routes()),
+        ("customers", "Why one customer gets what they get", customers::routes()),
+        ("personalize", "One customer now", personalize::routes()),
+        ("instances", "The management API of Durable Functions, over campaigns", instances::routes()),
+    ]
 }
 
 pub(super) fn routes() -> Router<App> {
-    let (routes, description) = described();
-    routes.route("/api/openapi.json", get(async move || axum::Json(description)))
+    let (routes, description) = describe::described(groups());
+    routes
+        .route("/api/openapi.json", get(async move || axum::Json(description)))
+        .method_not_allowed_fallback(refusal::no_such_method)
+        .layer(DefaultBodyLimit::max(MOST))
+}
+
+/// The files of a campaign's run.
+fn files(app: &App, instance: &Instance) -> RunFiles {
+    RunFiles::Store { blobs: app.engine.store.blobs.clone(), run: run_of(instance) }
+}
+
+/// The files of a campaign that is complete.
+async fn complete(app: &App, campaign: &CampaignId) -> Result<RunFiles, Refusal> {
+    let instance = app.engine.held(campaign).await?.instance;
+    match instance.status {
+        Status::Completed => Ok(files(app, &instance)),
+        _ => Err(OutcomesError::NotComplete(campaign.clone()).into()),
+    }
 }

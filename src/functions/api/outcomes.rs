@@ -1,9 +1,299 @@
-//! What customers did, and what it says about the arms.
+//! What customers did, what it says about the arms, and all that a campaign has left in files.
 
-use utoipa_axum::router::OpenApiRouter;
+use std::{fs::File, path::Path as FilePath};
 
-use crate::functions::App;
+use axum::{
+    body::Body,
+    extract::{FromRequest as _, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures::stream;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt as _;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::page::{Page, Paging};
+use crate::{
+    agents::experimentation::analysis::Results,
+    domain::{id::CampaignId, problem::Problem},
+    functions::{
+        App,
+        extract::{Json, NoQuery, Path, Query},
+        receive::{self, Received, receive},
+        refusal::Refusal,
+    },
+    orchestration::{
+        instance::{Instance, Status},
+        layout, names,
+        outcomes::{self, OutcomesError},
+        turn::run_of,
+    },
+    store::{self, BlobPath, Precondition},
+};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(bring))
+        .routes(routes!(results))
+        .routes(routes!(report))
+        .routes(routes!(files))
+        .routes(routes!(file))
+}
+
+/// A file that is in storage already.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Uploaded {
+    /// Below `outcomes/<campaign>/`, as `POST /api/uploads` named it.
+    #[schema(example = "outcomes/spring-upgrade/first-week.csv")]
+    upload: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Brought {
+    campaign: CampaignId,
+    /// Where the file is kept.
+    #[schema(value_type = String)]
+    upload: BlobPath,
+    /// Where to read what it says.
+    results: String,
+}
+
+/// Bring a file of outcomes
+///
+/// The file has a column `customer_id` and one with the name of the campaign's primary metric, which is 1 for customers
+/// who did it and 0 for others; customers in no file count as 0. All files of a campaign count together: one may add
+/// customers, and of a customer in several files the newest row counts. Send the file itself, or name one that is in
+/// storage. The same file again changes nothing.
+#[utoipa::path(
+    post,
+    path = "/api/campaigns/{id}/outcomes",
+    params(("id" = CampaignId, Path, example = "spring-upgrade")),
+    request_body(content(
+        (Uploaded = "application/json"),
+        (String = "text/csv", example = "customer_id,conversion\nC-00017,1\nC-00018,0\n"),
+    )),
+    responses(
+        (status = ACCEPTED, description = "the results tell of it", body = Brought, headers(("Location" = String, description = "of the results"))),
+        (status = BAD_REQUEST, description = "the body is not whole, or no JSON", body = Refusal, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "there is no such campaign", body = Refusal, content_type = "application/problem+json"),
+        (status = CONFLICT, description = "the campaign is not complete", body = Refusal, content_type = "application/problem+json"),
+        (status = PAYLOAD_TOO_LARGE, description = "upload it instead", body = Refusal, content_type = "application/problem+json"),
+        (status = UNSUPPORTED_MEDIA_TYPE, description = "it is neither a CSV file nor the name of one", body = Refusal, content_type = "application/problem+json"),
+        (status = UNPROCESSABLE_ENTITY, description = "the file cannot be analysed, by line and column", body = Refusal, content_type = "application/problem+json"),
+    )
+)]
+async fn bring(
+    State(app): State<App>,
+    Path(campaign): Path<CampaignId>,
+    NoQuery: NoQuery,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let instance = app.engine.held(&campaign).await?.instance;
+    if instance.status != Status::Completed {
+        return Err(OutcomesError::NotComplete(campaign).into());
+    }
+    let upload = match media_type(request.headers()).as_deref() {
+        Some("application/json") => {
+            let Json(Uploaded { upload }) = Json::from_request(request, &()).await?;
+            let upload = of_campaign(&campaign, upload)?;
+            outcomes::arrived(&app.engine, &campaign, &upload).await?;
+            upload
+        }
+        Some("text/csv" | "application/gzip") => keep(&app, &campaign, request.into_body()).await?,
+        _ => {
+            let detail = "send text/csv (or application/gzip of it), or application/json with the name of an upload";
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+        }
+    };
+    let results = format!("/api/campaigns/{campaign}/results");
+    let location = [(header::LOCATION, results.clone())];
+    Ok((StatusCode::ACCEPTED, location, Json(Brought { campaign, upload, results })).into_response())
+}
+
+/// Without its parameters.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(kind.split(';').next()?.trim().to_ascii_lowercase())
+}
+
+/// The campaign's own uploads, and nothing else of the store.
+fn of_campaign(campaign: &CampaignId, upload: String) -> Result<BlobPath, Problem> {
+    let folder = format!("{}/", names::outcomes(campaign));
+    let path = BlobPath::new(upload).ok().filter(|path| path.as_str().starts_with(&folder));
+    path.ok_or_else(|| {
+        let problem = Problem::new("this is no file of the campaign's outcomes", format!("name one below {folder}"));
+        problem.at_field("upload")
+    })
+}
+
+/// Keeps a file under the digest of its bytes; one that cannot be analysed is not kept.
+async fn keep(app: &App, campaign: &CampaignId, body: Body) -> Result<BlobPath, Refusal> {
+    let Received { file, sha256, .. } = receive(body, app.scratch()?, receive::MOST).await?;
+    let path = BlobPath::new(format!("{}/{sha256}.csv", names::outcomes(campaign)));
+    let path = path.expect("digests and ids are segments of paths");
+    let blobs = app.engine.store.blobs.as_ref();
+    match blobs.put_file(&path, &file, Precondition::Absent).await {
+        Ok(_) | Err(store::Error::AlreadyExists { .. } | store::Error::Ambiguous { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let arrived = outcomes::arrived(&app.engine, campaign, &path).await;
+    if let Err(OutcomesError::Problems(_)) = arrived {
+        blobs.delete(&path).await?;
+    }
+    Ok(arrived.map(|()| path)?)
+}
+
+/// What the outcomes say: rates, lifts, intervals, p-values, the decision
+#[utoipa::path(
+    get,
+    path = "/api/campaigns/{id}/results",
+    params(("id" = CampaignId, Path, example = "spring-upgrade")),
+    responses(
+        (status = OK, body = Results),
+        (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "there is no such campaign, or no outcomes have come", body = Refusal, content_type = "application/problem+json"),
+    )
+)]
+async fn results(
+    State(app): State<App>,
+    Path(campaign): Path<CampaignId>,
+    NoQuery: NoQuery,
+) -> Result<Response, Refusal> {
+    document(&app, &campaign, layout::RESULTS, "no_results", "POST the campaign's outcomes first").await
+}
+
+/// The report for people: one page, complete in itself
+#[utoipa::path(
+    get,
+    path = "/api/campaigns/{id}/report",
+    params(("id" = CampaignId, Path, example = "spring-upgrade")),
+    responses(
+        (status = OK, body = String, content_type = "text/html"),
+        (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "there is no such campaign, or it has no report yet", body = Refusal, content_type = "application/problem+json"),
+    )
+)]
+async fn report(
+    State(app): State<App>,
+    Path(campaign): Path<CampaignId>,
+    NoQuery: NoQuery,
+) -> Result<Response, Refusal> {
+    document(&app, &campaign, layout::REPORT_HTML, "no_report", "there is one when the campaign is complete").await
+}
+
+/// One that is small enough for memory.
+async fn document(
+    app: &App,
+    campaign: &CampaignId,
+    name: &'static str,
+    code: &'static str,
+    missing: &'static str,
+) -> Result<Response, Refusal> {
+    let instance = app.engine.held(campaign).await?.instance;
+    let path = layout::blob(name);
+    match app.engine.store.blobs.get(&run_of(&instance).file(&path)).await {
+        Ok(blob) => Ok((headers(&path), blob.bytes).into_response()),
+        Err(store::Error::NotFound { .. }) => Err(Refusal::not_found(code, missing)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+struct OneFile {
+    /// Within the campaign's folder.
+    #[schema(value_type = String, example = "ingest/quality.json")]
+    path: BlobPath,
+}
+
+/// All files that the campaign has made
+#[utoipa::path(
+    get,
+    path = "/api/campaigns/{id}/files",
+    params(("id" = CampaignId, Path, example = "spring-upgrade"), Paging),
+    responses(
+        (status = OK, body = Page<OneFile>),
+        (status = BAD_REQUEST, description = "a parameter is unknown, or is not what it should be", body = Refusal, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "there is no such campaign", body = Refusal, content_type = "application/problem+json"),
+        (status = UNPROCESSABLE_ENTITY, description = "there is no such page", body = Refusal, content_type = "application/problem+json"),
+    )
+)]
+async fn files(
+    State(app): State<App>,
+    Path(campaign): Path<CampaignId>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<OneFile>>, Refusal> {
+    let instance = app.engine.held(&campaign).await?.instance;
+    let paths = super::files(&app, &instance).list(None).await?;
+    let shown = paths.into_iter().filter(|path| is_shown(&instance, path)).map(|path| OneFile { path });
+    Ok(Json(Page::of(shown, &paging, |file| file.path.as_str())?))
+}
+
+/// One file of the campaign
+#[utoipa::path(
+    get,
+    path = "/api/campaigns/{id}/files/{*path}",
+    params(
+        ("id" = CampaignId, Path, example = "spring-upgrade"),
+        ("path" = String, Path, description = "as the list says", example = "ingest/quality.json"),
+    ),
+    responses(
+        (status = OK, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "there is no such campaign, or no such file", body = Refusal, content_type = "application/problem+json"),
+    )
+)]
+async fn file(
+    State(app): State<App>,
+    Path((campaign, path)): Path<(CampaignId, String)>,
+    NoQuery: NoQuery,
+) -> Result<Response, Refusal> {
+    let instance = app.engine.held(&campaign).await?.instance;
+    let missing =
+        || Refusal::not_found("no_such_file", "the campaign has made no such file; see the list of its files");
+    let path = BlobPath::new(path).ok().filter(|path| is_shown(&instance, path)).ok_or_else(missing)?;
+    let files = super::files(&app, &instance);
+    // A store would make a file of what is a folder.
+    if !files.list(None).await?.contains(&path) {
+        return Err(missing());
+    }
+    let file = files.open(&path, app.scratch()?).await?;
+    Ok((headers(&path), pieces(file)).into_response())
+}
+
+/// A worker that died may have left deliveries that count for nothing: until the campaign is complete nobody can tell.
+fn is_shown(instance: &Instance, path: &BlobPath) -> bool {
+    instance.status == Status::Completed || !path.as_str().starts_with(layout::DELIVERIES)
+}
+
+/// A file as a body, a piece at a time.
+fn pieces(file: File) -> Body {
+    let pieces = stream::try_unfold(tokio::fs::File::from_std(file), |mut file| async move {
+        let mut piece = Vec::with_capacity(64 << 10);
+        let read = file.read_buf(&mut piece).await?;
+        Ok::<_, std::io::Error>((read > 0).then(|| (Bytes::from(piece), file)))
+    });
+    Body::from_stream(pieces)
+}
+
+/// A browser takes a file for what it is, and nothing in it is run.
+fn headers(path: &BlobPath) -> [(HeaderName, HeaderValue); 3] {
+    let kind = match FilePath::new(path.as_str()).extension().and_then(|extension| extension.to_str()) {
+        Some("json") => "application/json",
+        Some("html") => "text/html; charset=utf-8",
+        Some("csv") => "text/csv; charset=utf-8",
+        Some("parquet") => "application/vnd.apache.parquet",
+        _ => "application/octet-stream",
+    };
+    [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"),
+        ),
+    ]
 }

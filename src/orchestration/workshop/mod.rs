@@ -25,7 +25,7 @@ mod context;
 mod deliver;
 mod design;
 mod fit;
-mod folder;
+pub(super) mod folder;
 mod generate;
 mod ingest;
 mod label;

@@ -1,0 +1,108 @@
+//! What `/api/openapi.json` says of the API as a whole.
+
+use axum::Router;
+use utoipa::{
+    OpenApi as _,
+    openapi::{
+        ContentBuilder, OpenApi, PathItem, Ref, RefOr, ResponseBuilder,
+        path::Operation,
+        security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
+        tag::TagBuilder,
+    },
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::functions::{App, refusal::Refusal};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Customer Personalization Orchestrator",
+        description = "Marketing messages whose every claim is checked against an approved source.\n\nWhat is not \
+                       answered is refused with problem details (RFC 9457). Fields and parameters that are not known \
+                       are refused. Lists come in pages: `next` of one is `after` of the next.\n\nBehind a Functions \
+                       host every call needs a function key, which the host checks; `cpo dev` needs none.",
+    ),
+    components(schemas(Refusal))
+)]
+struct Whole;
+
+/// The routes of all groups, and their description.
+pub fn described<const N: usize>(groups: [(&str, &str, OpenApiRouter<App>); N]) -> (Router<App>, OpenApi) {
+    let mut whole = OpenApiRouter::with_openapi(Whole::openapi());
+    let mut tags = Vec::with_capacity(N);
+    for (tag, what, mut routes) in groups {
+        tags.push(TagBuilder::new().name(tag).description(Some(what)).build());
+        operations(routes.get_openapi_mut()).for_each(|operation| complete(operation, tag));
+        whole = whole.merge(routes);
+    }
+    let (routes, mut description) = whole.split_for_parts();
+    description.tags = Some(tags);
+    description.security = Some(["header", "query"].map(|name| SecurityRequirement::new(name, NO_SCOPES)).into());
+    if let Some(components) = &mut description.components {
+        let header = ApiKey::Header(ApiKeyValue::with_description("x-functions-key", "a function key"));
+        let query = ApiKey::Query(ApiKeyValue::with_description("code", "a function key"));
+        components.add_security_scheme("header", SecurityScheme::ApiKey(header));
+        components.add_security_scheme("query", SecurityScheme::ApiKey(query));
+    }
+    // OpenAPI has no word for a parameter that spans segments of a path.
+    let paths = std::mem::take(&mut description.paths.paths);
+    description.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    (routes, description)
+}
+
+const NO_SCOPES: [&str; 0] = [];
+
+/// What is so of every operation: its group, and how it refuses.
+fn complete(operation: &mut Operation, tag: &str) {
+    operation.tags = Some(vec![tag.to_owned()]);
+    let details = ContentBuilder::new().schema(Some(Ref::from_schema_name("Refusal"))).build();
+    let refused =
+        ResponseBuilder::new().description("refused, and why").content("application/problem+json", details).build();
+    operation.responses.responses.entry("default".to_owned()).or_insert(RefOr::T(refused));
+}
+
+fn operations(description: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
+    description.paths.paths.values_mut().flat_map(|item| {
+        let PathItem { get, put, post, delete, options, head, patch, trace, .. } = item;
+        [get, put, post, delete, options, head, patch, trace].into_iter().flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::functions::api::groups;
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own_a_summary_and_an_answer() {
+        let (_, mut description) = described(groups());
+        let mut names = BTreeSet::new();
+        let mut any = false;
+        for operation in operations(&mut description) {
+            any = true;
+            let name = operation.operation_id.clone().expect("a name");
+            assert!(operation.summary.as_ref().is_some_and(|summary| !summary.ends_with('.')), "{name}: {operation:?}");
+            let is_answer = |status: &String| status.starts_with('2');
+            assert!(operation.responses.responses.keys().any(is_answer), "{name} is never answered");
+            assert!(names.insert(name.clone()), "two operations are called {name}");
+        }
+        assert!(any);
+    }
+
+    #[test]
+    fn no_two_types_share_a_name() {
+        let mut known: BTreeMap<String, (String, &str)> = BTreeMap::new();
+        for (tag, _, routes) in groups() {
+            let description = routes.into_openapi();
+            for (name, schema) in description.components.map(|components| components.schemas).unwrap_or_default() {
+                let schema = serde_json::to_string(&schema).unwrap();
+                let (before, elsewhere) = known.entry(name.clone()).or_insert_with(|| (schema.clone(), tag));
+                assert_eq!(*before, schema, "{name} is one thing in {elsewhere} and another in {tag}");
+            }
+        }
+        assert!(known.len() > 10);
+    }
+}
