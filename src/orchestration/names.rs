@@ -143,6 +143,8 @@ impl Run {
     /// A log of what single customers were given; `name` is a segment of a path.
     pub fn exposures(&self, name: &str) -> BlobPath {
         path(format!("campaigns/{}/{}/exposures/{name}.jsonl", self.campaign, self.generation))
+    }
+
     /// Which files of outcomes its results tell of.
     pub fn outcomes(&self) -> BlobPath {
         path(format!("{INSTANCES}/{}/{}/outcomes.json", self.campaign, self.generation))

@@ -7,13 +7,13 @@ mod page;
 
 use axum::{
     Form, Router,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{FromRequestParts, Path, State},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use self::page::{Page, Refused, STYLE};
 use super::{
@@ -26,7 +26,8 @@ use crate::{
         decision::Approved,
         digest::Digest,
         id::{CampaignId, VariantId},
-        variant::Variant,
+        variant::{Claim, Variant},
+        verdict::Finding,
     },
     orchestration::{
         client::{Answer, StageView, View},
@@ -47,6 +48,14 @@ pub(super) fn routes() -> Router<App> {
         .route("/console/campaigns/{id}/decision", post(decide))
         .route("/console/campaigns/{id}/report", get(report))
         .route("/console/campaigns/{id}/{action}", post(steer))
+}
+
+impl FromRequestParts<App> for Person {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refused> {
+        Ok(app.access.person(&parts.headers)?)
+    }
 }
 
 async fn style() -> Response {
@@ -152,8 +161,11 @@ impl Action {
     const SUSPEND: Self =
         Self { path: "suspend", name: "Suspend", what: "nothing new is begun; what is under way is finished and kept" };
     const RESUME: Self = Self { path: "resume", name: "Resume", what: "it goes on where it stopped" };
-    const TERMINATE: Self =
-        Self { path: "terminate", name: "Terminate", what: "it ends for good; what it has made stays until it is purged" };
+    const TERMINATE: Self = Self {
+        path: "terminate",
+        name: "Terminate",
+        what: "it ends for good; what it has made stays until it is purged",
+    };
     const REWIND: Self = Self { path: "rewind", name: "Rewind", what: "what failed is done again, and only that" };
 
     fn of(status: &Status) -> Vec<Self> {
@@ -194,16 +206,15 @@ async fn campaign(State(app): State<App>, person: Person, Path(id): Path<String>
         status: view.status.to_string(),
         created: moment(view.created),
         updated: moment(view.updated),
-        gate: view.gate.as_ref().filter(|_| !view.status.is_final()).map(|gate| Waits {
-            needs_review: gate.needs_review,
-            expires: moment(gate.expires),
-        }),
+        gate: view
+            .gate
+            .as_ref()
+            .filter(|_| !view.status.is_final())
+            .map(|gate| Waits { needs_review: gate.needs_review, expires: moment(gate.expires) }),
         complete: view.status == Status::Completed,
         stages: view.stages.iter().map(|stage| row(stage, now)).collect(),
-        cost: (view.budget.reserved.dollars() > 0.0).then(|| Cost {
-            settled: view.budget.settled.to_string(),
-            reserved: view.budget.reserved.to_string(),
-        }),
+        cost: (view.budget.reserved.dollars() > 0.0)
+            .then(|| Cost { settled: view.budget.settled.to_string(), reserved: view.budget.reserved.to_string() }),
         refused,
         actions: if person.may(Role::Operator) { Action::of(&view.status) } else { Vec::new() },
         id: id.clone(),
@@ -266,11 +277,8 @@ struct ClaimRow {
 
 impl Card {
     fn new(variant: &Variant) -> Self {
-        let finding = |finding: &crate::domain::verdict::Finding| FindingRow {
-            why: finding.why.clone(),
-            text: finding.text.clone(),
-        };
-        let claim = |claim: &crate::domain::variant::Claim| ClaimRow {
+        let finding = |finding: &Finding| FindingRow { why: finding.why.clone(), text: finding.text.clone() };
+        let claim = |claim: &Claim| ClaimRow {
             text: claim.text.clone(),
             passage: claim.citation.passage.to_string(),
             quote: claim.citation.quote.clone(),
