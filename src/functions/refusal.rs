@@ -13,7 +13,7 @@ use utoipa::{
 
 use crate::{
     domain::problem::Problem,
-    orchestration::{client::ClientError, outcomes::OutcomesError, review::ReviewError},
+    orchestration::{client::ClientError, intake::IntakeError, outcomes::OutcomesError, review::ReviewError},
     store,
 };
 
@@ -149,6 +149,15 @@ impl From<OutcomesError> for Refusal {
             OutcomesError::Problems(problems) => problems.into(),
             OutcomesError::Client(error) => error.into(),
             OutcomesError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<IntakeError> for Refusal {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Input(problems) => problems.into(),
+            IntakeError::Client(error) => error.into(),
         }
     }
 }

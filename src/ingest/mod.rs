@@ -11,6 +11,7 @@ mod jsonl;
 mod mapping;
 mod one;
 mod parquet;
+mod preview;
 mod quality;
 mod quarantine;
 mod rows;
@@ -49,6 +50,7 @@ pub use self::{
     consent::Refusal,
     mapping::ROW_NUMBER,
     one::Admission,
+    preview::{Preview, preview},
     quality::{Column, Frequency, Quality, Rows, Summary},
     shards::{SHARD_ROWS, schema},
     source::{Compression, FileFacts, unreadable},

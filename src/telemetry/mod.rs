@@ -54,7 +54,7 @@ pub fn start(lines: Lines, by_default: &str) -> Result<Telemetry, Error> {
         Lines::Host => {
             let json = format.json().flatten_event(true).with_current_span(false).with_span_list(true);
             json.with_writer(io::stdout).with_filter(filter()).boxed()
-        },
+        }
     };
     tracing_subscriber::registry().with(lines).with(traces).init();
     Ok(Telemetry(exported))
