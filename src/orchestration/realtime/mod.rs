@@ -12,7 +12,7 @@
 pub mod exposures;
 mod ready;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
