@@ -78,7 +78,7 @@ param clientAddresses array = []
 @description('Gets the alerts. Empty: there are none.')
 param alertEmail string = ''
 
-@description('Per month, in the currency of the bill; mails at 80 % and when 100 % is foreseen. 0: no budget.')
+@description('Per month, in the currency of the bill; mails to `alertEmail` at 80 % and when 100 % is foreseen. 0: no budget.')
 @minValue(0)
 param monthlyBudget int = 0
 
@@ -313,7 +313,7 @@ module alerts 'modules/alerts.bicep' = if (!empty(alertEmail)) {
   }
 }
 
-module budget 'modules/budget.bicep' = if (monthlyBudget > 0) {
+module budget 'modules/budget.bicep' = if (monthlyBudget > 0 && !empty(alertEmail)) {
   name: 'budget'
   params: {
     amount: monthlyBudget

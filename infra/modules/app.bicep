@@ -141,13 +141,21 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
 }
 
 // Deployment is by Entra only: no publishing user and password.
-resource publishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = [for door in ['scm', 'ftp']: {
+resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
-  name: door
+  name: 'scm'
   properties: {
     allow: false
   }
-}]
+}
+
+resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
+  parent: app
+  name: 'ftp'
+  properties: {
+    allow: false
+  }
+}
 
 output name string = app.name
 output host string = app.properties.defaultHostName

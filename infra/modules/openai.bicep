@@ -59,4 +59,8 @@ module endpoint 'private-endpoint.bicep' = if (!empty(subnetId)) {
       'privatelink.openai.azure.com'
     ]
   }
+  // An account does one thing at a time.
+  dependsOn: [
+    writer
+  ]
 }
