@@ -75,6 +75,9 @@ param clientAddresses array = []
 
 // ---- Watching
 
+@description('Where traces and metrics are sent as OTLP over HTTP, besides the logs. Empty: nowhere.')
+param otlpEndpoint string = ''
+
 @description('Gets the alerts. Empty: there are none.')
 param alertEmail string = ''
 
@@ -287,6 +290,7 @@ module app 'modules/app.bicep' = {
     contentSafetyEndpoint: empty(contentSafety) ? '' : contentSafetyAccess!.outputs.endpoint
     searchEndpoint: empty(search) ? '' : searchAccess!.outputs.endpoint
     mlflowTrackingUri: empty(mlflow) ? '' : mlflowAccess!.outputs.trackingUri
+    otlpEndpoint: otlpEndpoint
   }
   // Without its private endpoints the app would find its storage closed.
   dependsOn: [

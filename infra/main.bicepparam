@@ -27,6 +27,7 @@ param mlflow = readEnvironmentVariable('CPO_MLFLOW', '')
 param privateNetworking = bool(readEnvironmentVariable('CPO_PRIVATE_NETWORKING', 'false'))
 param clientAddresses = filter(split(readEnvironmentVariable('CPO_CLIENT_ADDRESSES', ''), ','), a => !empty(a))
 
+param otlpEndpoint = readEnvironmentVariable('CPO_OTLP_ENDPOINT', '')
 param alertEmail = readEnvironmentVariable('CPO_ALERT_EMAIL', '')
 param monthlyBudget = int(readEnvironmentVariable('CPO_MONTHLY_BUDGET', '0'))
 param budgetStart = readEnvironmentVariable('CPO_BUDGET_START', '')

@@ -21,6 +21,8 @@ param openAiDeployment string
 param contentSafetyEndpoint string
 param searchEndpoint string
 param mlflowTrackingUri string
+@description('Of an OpenTelemetry collector. Empty: none.')
+param otlpEndpoint string
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageName
@@ -115,11 +117,14 @@ var searchSettings = empty(searchEndpoint) ? {} : {
 var mlflowSettings = empty(mlflowTrackingUri) ? {} : {
   MLFLOW_TRACKING_URI: mlflowTrackingUri
 }
+var telemetrySettings = empty(otlpEndpoint) ? {} : {
+  OTEL_EXPORTER_OTLP_ENDPOINT: otlpEndpoint
+}
 
 resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
-  properties: union(openAiSettings, contentSafetySettings, searchSettings, mlflowSettings, {
+  properties: union(openAiSettings, contentSafetySettings, searchSettings, mlflowSettings, telemetrySettings, {
     // Which identity the app's own storage and AI clients take.
     AZURE_CLIENT_ID: identityClientId
     // Triggers, the host and the app reach storage by identity.

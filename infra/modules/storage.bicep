@@ -18,6 +18,7 @@ var containers = [
   'instances'
   'active'
   'pending'
+  'content-checks'
   'recalls'
 ]
 
