@@ -29,6 +29,7 @@ mod folder;
 mod generate;
 mod ingest;
 mod label;
+mod playbook;
 mod records;
 mod release;
 mod retrieve;
@@ -43,7 +44,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-pub use self::{close::Closed, collect::Collected, ingest::Admitted, records::Records};
+pub use self::{close::Closed, collect::Collected, ingest::Admitted, playbook::Playbook, records::Records};
 use self::{
     context::{Context, Contexts},
     folder::Folder,
