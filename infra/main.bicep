@@ -15,7 +15,7 @@ param location string = resourceGroup().location
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('How many instances each group of functions may have at most. Caps the bill of a runaway.')
+@description('How many instances the app may have at most. Caps the bill of a runaway.')
 @minValue(40)
 @maxValue(1000)
 param maximumInstanceCount int = 40
