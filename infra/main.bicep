@@ -11,8 +11,9 @@ param location string = resourceGroup().location
 
 // ---- The app
 
-@description('Memory of an instance. 512 MB have a quarter of a core, 2048 one, 4096 two.')
-@allowed([512, 2048, 4096])
+@description('Memory of an instance: 512 (with a quarter of a core), 2048 (one) or 4096 (two).')
+@minValue(512)
+@maxValue(4096)
 param instanceMemoryMB int = 2048
 
 @description('How many instances the app may have at most. Caps the bill of a runaway.')

@@ -12,6 +12,7 @@ var watched = [
   'outcomes'
   'content'
 ]
+var subjects = [for container in watched: '/blobServices/default/containers/${container}/']
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageName
@@ -92,7 +93,7 @@ resource subscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-
         {
           operatorType: 'StringBeginsWith'
           key: 'subject'
-          values: [for container in watched: '/blobServices/default/containers/${container}/']
+          values: subjects
         }
       ]
     }

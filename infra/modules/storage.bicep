@@ -34,6 +34,11 @@ var queues = [
   'storage-events'
 ]
 
+var addressRules = [for address in clientAddresses: {
+  value: address
+  action: 'Allow'
+}]
+
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name
   location: location
@@ -56,10 +61,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
       // `Deny` and not `publicNetworkAccess: Disabled`: Event Grid delivers as a trusted service, which needs the bypass.
       defaultAction: isPrivate ? 'Deny' : 'Allow'
       bypass: 'AzureServices'
-      ipRules: [for address in clientAddresses: {
-        value: address
-        action: 'Allow'
-      }]
+      ipRules: addressRules
     }
   }
 }
