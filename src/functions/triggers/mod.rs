@@ -20,7 +20,7 @@ use crate::{
 /// What sets a function off, as its folder's `function.json` says it to the host.
 enum Trigger {
     /// The queue of the function's name, and what is done with its messages.
-    Queue(MethodRouter<App>),
+    Queue(Box<MethodRouter<App>>),
     /// A container, of whose blobs Event Grid tells.
     Blob(&'static str),
     Timer,
@@ -34,8 +34,8 @@ fn functions() -> Vec<(String, Trigger)> {
         ("outcomes-uploaded".to_owned(), Trigger::Blob("outcomes")),
     ];
     let mut queue = |queue: QueueName, messages: MethodRouter<App>, poison: MethodRouter<App>| {
-        functions.push((queue.poison().to_string(), Trigger::Queue(poison)));
-        functions.push((queue.to_string(), Trigger::Queue(messages)));
+        functions.push((queue.poison().to_string(), Trigger::Queue(Box::new(poison))));
+        functions.push((queue.to_string(), Trigger::Queue(Box::new(messages))));
     };
     queue(storage_events::queue(), post(storage_events::arrived), post(queues::set_aside));
     queue(Engine::orchestrate(), post(queues::orchestrate), post(queues::set_aside));
@@ -50,7 +50,7 @@ pub(super) fn routes() -> Router<App> {
     let mut routes = Router::new();
     for (name, trigger) in functions() {
         let handler = match trigger {
-            Trigger::Queue(handler) => handler,
+            Trigger::Queue(handler) => *handler,
             Trigger::Blob(container) => post(move |app, body| blobs::arrived(container, app, body)),
             Trigger::Timer => post(timer::sweep),
         };
