@@ -414,3 +414,138 @@ fn duration(time: SignedDuration) -> String {
         seconds => format!("{} h", seconds / 3_600),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{
+        body::{Body, to_bytes},
+        http::Request,
+    };
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde_json::json;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{
+        functions::api::uploads::UploadUrls,
+        orchestration::{
+            engine::{Clock, Engine},
+            names,
+            workshop::{Providers, Workshop},
+        },
+        store::{Memory, Precondition},
+    };
+
+    const CAMPAIGN: &str = "first-campaign";
+
+    /// With a campaign that runs.
+    async fn app(access: Access) -> App {
+        let store = Memory::default().store();
+        let mut instance: Instance =
+            serde_json::from_slice(include_bytes!("../../../tests/data/formats/instance-1.json")).unwrap();
+        instance.campaign = CampaignId::new(CAMPAIGN).unwrap();
+        instance.status = Status::Suspended { reason: "<script>alert(1)</script>".to_owned() };
+        (instance.gate, instance.outbox) = (None, Vec::new());
+        let path = names::instance(&instance.campaign);
+        store.blobs.put(&path, serde_json::to_vec(&instance).unwrap(), Precondition::Absent).await.unwrap();
+        let scratch = std::env::temp_dir();
+        let workshop = Workshop::new(store.clone(), scratch.clone(), Providers::default());
+        App {
+            engine: Arc::new(Engine::new(store, Arc::new(workshop), Clock::default())),
+            scratch: scratch.into(),
+            uploads: UploadUrls::Here,
+            access,
+            realtime: Arc::default(),
+        }
+    }
+
+    /// As App Service tells who is signed in.
+    fn principal(roles: &[&str]) -> String {
+        let roles = roles.iter().map(|role| json!({"typ": "roles", "val": role}));
+        let name = json!({"typ": "preferred_username", "val": "ada@example.com"});
+        let claims: Vec<_> = [name].into_iter().chain(roles).collect();
+        STANDARD.encode(json!({"auth_typ": "aad", "role_typ": "roles", "claims": claims}).to_string())
+    }
+
+    async fn ask(app: &App, request: axum::http::request::Builder, body: &'static str) -> (StatusCode, String) {
+        let form = request.header("content-type", "application/x-www-form-urlencoded");
+        let routes = routes().with_state(app.clone());
+        let response = routes.oneshot(form.body(Body::from(body)).unwrap()).await.unwrap();
+        let (status, body) = (response.status(), to_bytes(response.into_body(), 1 << 20).await.unwrap());
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn who_is_not_known_sees_nothing() {
+        let look = || Request::get(format!("/console/campaigns/{CAMPAIGN}"));
+        for (access, roles) in [(Access::Nobody, &["viewer"][..]), (Access::Platform, &[])] {
+            let (status, page) =
+                ask(&app(access).await, look().header("x-ms-client-principal", principal(roles)), "").await;
+            assert!(status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN, "{status}");
+            assert!(!page.contains(CAMPAIGN), "{page}");
+        }
+        let (status, _) = ask(&app(Access::Platform).await, look(), "").await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+    }
+
+    #[tokio::test]
+    async fn each_does_what_their_role_says_and_no_more() {
+        let app = app(Access::Platform).await;
+        let paths = [("resume", "operator"), ("terminate", "operator"), ("decision", "approver")];
+        for (path, needed) in paths {
+            for role in ["viewer", "operator", "approver"].into_iter().filter(|role| *role != needed) {
+                let request = Request::post(format!("/console/campaigns/{CAMPAIGN}/{path}"))
+                    .header("sec-fetch-site", "same-origin")
+                    .header("x-ms-client-principal", principal(&[role]));
+                assert_eq!(ask(&app, request, "reason=x").await.0, StatusCode::FORBIDDEN, "{path} as {role}");
+            }
+        }
+        let request = Request::post(format!("/console/campaigns/{CAMPAIGN}/resume"))
+            .header("sec-fetch-site", "same-origin")
+            .header("x-ms-client-principal", principal(&["operator"]));
+        assert_eq!(ask(&app, request, "reason=go").await.0, StatusCode::SEE_OTHER);
+        let id = CampaignId::new(CAMPAIGN).unwrap();
+        assert_eq!(app.engine.held(&id).await.unwrap().instance.status, Status::Running);
+    }
+
+    #[tokio::test]
+    async fn a_form_of_another_sites_page_is_not_taken() {
+        let app = app(Access::Local).await;
+        let post = || Request::post(format!("/console/campaigns/{CAMPAIGN}/terminate")).header("host", "app.example");
+        let foreign = [
+            post(),
+            post().header("sec-fetch-site", "cross-site"),
+            post().header("sec-fetch-site", "same-site").header("origin", "https://app.example"),
+            post().header("origin", "https://evil.example"),
+            post().header("origin", "null"),
+        ];
+        for request in foreign {
+            assert_eq!(ask(&app, request, "reason=x").await.0, StatusCode::FORBIDDEN);
+        }
+        let own = post().header("origin", "https://app.example");
+        assert_eq!(ask(&app, own, "reason=x").await.0, StatusCode::SEE_OTHER);
+    }
+
+    #[tokio::test]
+    async fn every_page_shows_what_it_is_about_and_text_stays_text() {
+        let app = app(Access::Local).await;
+        for path in ["/console", "/console/campaigns/first-campaign", "/console/campaigns/first-campaign/review"] {
+            let (status, page) = ask(&app, Request::get(path), "").await;
+            assert_eq!(status, StatusCode::OK, "{path}: {page}");
+            assert!(page.contains(CAMPAIGN) && page.contains("suspended (&lt;script&gt;"), "{path}: {page}");
+            assert!(!page.contains("<script"), "{path}");
+            roxmltree::Document::parse_with_options(
+                &page,
+                roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() },
+            )
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
+        }
+        for path in
+            ["/console/campaigns/nobody", "/console/campaigns/%2e%2e", "/console/campaigns/first-campaign/report"]
+        {
+            assert_eq!(ask(&app, Request::get(path), "").await.0, StatusCode::NOT_FOUND, "{path}");
+        }
+    }
+}
