@@ -42,7 +42,7 @@ const RESTART: u8 = 200;
 
 pub fn run(_: Args) -> ExitCode {
     let parent = Parent::now();
-    tell_panics_without_their_words();
+    log_panics();
     let ended = cli::runtime().and_then(|runtime| {
         let ended = runtime.block_on(serve(parent));
         // What still computes ends with the process.
@@ -116,8 +116,8 @@ fn port(setting: impl Fn(&str) -> Option<String>) -> Result<u16, Error> {
     })
 }
 
-/// Where it was, and in which call. What a panic says may quote what was worked on.
-fn tell_panics_without_their_words() {
+/// Where it was, and by the line's call in what. What it says may quote what was worked on.
+fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "the program panicked");
