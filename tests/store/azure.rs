@@ -18,6 +18,7 @@ use base64::{
 use cpo::store::{Azure, BlobPath, Error, Precondition, QueueName, Store};
 use futures::future::join_all;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
 use sha2::Sha256;
 
 use crate::{
@@ -359,6 +360,20 @@ async fn an_entra_identity_opens_blobs_and_queues() {
         assert_eq!(store.blobs.get(&path("campaigns/blob")).await.unwrap().bytes, b"1");
         store.queues.send(&queue, b"2".to_vec(), Duration::ZERO).await.unwrap();
         assert_eq!(store.queues.receive(&queue, 1, Duration::from_secs(1)).await.unwrap()[0].body, b"2");
+        // What it signs in its own name lets others write one blob, and that is all.
+        let upload = Azure::open(&location).unwrap().upload(&path("customers/a b/ü.csv"), Timestamp::now()).await;
+        let upload = upload.unwrap().unwrap();
+        let (_, sas) = upload.url.split_once('?').unwrap();
+        assert!(sas.contains("skoid="), "it is a user delegation signature");
+        let others = self::store(&format!("{location};SharedAccessSignature={sas}"));
+        others.blobs.put(&path("customers/a b/ü.csv"), b"3".to_vec(), Precondition::None).await.unwrap();
+        assert_eq!(store.blobs.get(&path("customers/a b/ü.csv")).await.unwrap().bytes, b"3");
+        for wrong in ["customers/a b/u.csv", "campaigns/blob"] {
+            let put = others.blobs.put(&path(wrong), b"4".to_vec(), Precondition::None).await;
+            assert!(matches!(put, Err(Error::Permanent { .. })), "{put:?}");
+        }
+        let got = others.blobs.get(&path("customers/a b/ü.csv")).await;
+        assert!(matches!(got, Err(Error::Permanent { .. })), "{got:?}");
         return;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/azurite");
@@ -398,7 +413,7 @@ async fn an_entra_identity_opens_blobs_and_queues() {
 fn token(audience: &str) -> String {
     let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
     let claims = format!(
-        r#"{{"aud":"{audience}","iss":"https://sts.windows.net/tenant/","iat":1500000000,"nbf":1500000000,"exp":32000000000}}"#
+        r#"{{"aud":"{audience}","iss":"https://sts.windows.net/tenant/","oid":"object","tid":"tenant","iat":1500000000,"nbf":1500000000,"exp":32000000000}}"#
     );
     format!("{}.{}.{}", part(r#"{"alg":"RS256","typ":"JWT"}"#), part(&claims), part("signature"))
 }

@@ -229,7 +229,6 @@ const COMPRESSIONS: &[&str] = &["gz", "gzip", "zst", "zstd"];
 
 /// A name of ours with the client's at its end: nobody can name another's file, or this one twice.
 fn path_for(kind: Kind, name: &str, campaign: Option<&CampaignId>) -> Result<BlobPath, Problem> {
-    let at = |field: &'static str| move |problem: Problem| problem.at_field(field);
     let upload = Uuid::now_v7();
     let (container, path) = match (kind, campaign) {
         (Kind::Outcomes, Some(campaign)) => (OUTCOMES, format!("{OUTCOMES}/{campaign}/{upload}/{}", sanitised(name))),
@@ -243,10 +242,13 @@ fn path_for(kind: Kind, name: &str, campaign: Option<&CampaignId>) -> Result<Blo
         (Kind::Content, None) => (CONTENT, format!("{CONTENT}/{name}")),
         (Kind::Customers | Kind::Suppression, None) => (CUSTOMERS, format!("{CUSTOMERS}/{upload}/{}", sanitised(name))),
     };
-    has_extension(name, if kind == Kind::Suppression { LISTS } else { extensions(container) }).map_err(at("name"))?;
     let remedy = "use letters, digits, `-`, `_` and an extension, such as `customers.csv`";
     let path = within(container, &path).map_err(|error| Problem::new(error.to_string(), remedy).at_field("name"))?;
-    check_place(&path).map_err(at("name"))?;
+    // Of what is left of the name.
+    let known = if kind == Kind::Suppression { LISTS } else { extensions(container) };
+    has_extension(path.as_str(), known)
+        .and_then(|()| check_place(&path))
+        .map_err(|problem| problem.at_field("name"))?;
     Ok(path)
 }
 

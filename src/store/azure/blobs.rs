@@ -90,9 +90,9 @@ impl AzureBlobs {
     }
 
     /// A key that signs for whoever this process is; only an Entra identity can have one.
-    pub async fn delegation(&self, expiry: OffsetDateTime) -> Result<Delegation, Error> {
+    pub async fn delegation(&self, start: OffsetDateTime, expiry: OffsetDateTime) -> Result<Delegation, Error> {
         let key = call(Effect::Read, SHORT, || async {
-            let info = KeyInfo { expiry: Some(expiry), ..Default::default() };
+            let info = KeyInfo { start: Some(start), expiry: Some(expiry), ..Default::default() };
             let key = self.service.get_user_delegation_key(info.try_into()?, None).await?.into_model()?;
             let time = |time: Option<OffsetDateTime>| {
                 required("a time", time.and_then(|time| Timestamp::from_second(time.unix_timestamp()).ok()))

@@ -33,6 +33,8 @@ impl fmt::Debug for Upload {
 const LIFETIME: SignedDuration = SignedDuration::from_mins(60);
 /// How long a delegation key is asked for; it is used until a signature would outlive it.
 const KEY_LIFETIME: Duration = Duration::from_secs(6 * 3_600);
+/// A key is good from a little earlier on, for a service whose clock is behind.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 /// Create and write: what is there cannot be read or deleted.
 const PERMISSIONS: &str = "cw";
 /// A blob.
@@ -75,7 +77,10 @@ impl Azure {
                 let mut known = known.lock().await;
                 let delegation = match known.take().filter(|delegation| expires <= delegation.expiry) {
                     Some(delegation) => delegation,
-                    None => self.blobs.delegation(OffsetDateTime::now_utc() + KEY_LIFETIME).await?,
+                    None => {
+                        let now = OffsetDateTime::now_utc();
+                        self.blobs.delegation(now - CLOCKS_DIFFER, now + KEY_LIFETIME).await?
+                    }
                 };
                 grant.by_delegation(account_of(&url), known.insert(delegation))
             }

@@ -11,6 +11,7 @@ pub async fn all(subject: &Subject) {
     hold!(
         subject,
         what_was_put_is_there_until_it_is_deleted,
+        the_head_of_a_blob_is_its_beginning,
         every_write_gives_a_new_etag,
         a_stale_match_is_refused_and_changes_nothing,
         of_many_who_create_exactly_one_wins,
@@ -43,6 +44,21 @@ async fn what_was_put_is_there_until_it_is_deleted(subject: Subject) {
     blobs.delete(&path).await.unwrap();
     assert_error!(blobs.get(&path).await, NotFound);
     blobs.delete(&path).await.unwrap();
+}
+
+async fn the_head_of_a_blob_is_its_beginning(subject: Subject) {
+    let blobs = &subject.store.blobs;
+    let path = subject.path("blob");
+    assert_error!(blobs.head(&path, 0).await, NotFound);
+    for len in [0, 1, 300_000] {
+        let bytes: Vec<u8> = (0..len).map(|i: u32| i as u8).collect();
+        let etag = blobs.put(&path, bytes.clone(), Precondition::None).await.unwrap();
+        for most in [0, 1, 299_999, 300_000, 64 << 20] {
+            let head = blobs.head(&path, most).await.unwrap();
+            assert_eq!((&head.etag, head.len), (&etag, u64::from(len)));
+            assert!(head.bytes == bytes[..bytes.len().min(most)], "{most} of {len}");
+        }
+    }
 }
 
 async fn every_write_gives_a_new_etag(subject: Subject) {
