@@ -19,7 +19,7 @@
 //! campaigns/<campaign>/<generation>/exposures/<log>.jsonl   what single customers were given, a line each
 //! ```
 
-use super::{instance::EventId, stage::Step};
+use super::{instance::EventId, layout, stage::Step};
 use crate::{
     domain::{
         digest::Digest,
@@ -135,7 +135,7 @@ impl Run {
 
     /// A log of what single customers were given; `name` is a segment of a path.
     pub fn exposures(&self, name: &str) -> BlobPath {
-        path(format!("campaigns/{}/{}/exposures/{name}.jsonl", self.campaign, self.generation))
+        path(format!("{}/{}/{name}.jsonl", self.folder(), layout::EXPOSURES))
     }
 
     /// Where the run's files are.
