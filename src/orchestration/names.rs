@@ -21,7 +21,7 @@
 //! outcomes/<campaign>/                                      files of outcomes, as they came
 //! ```
 
-use super::{instance::EventId, stage::Step};
+use super::{instance::EventId, layout, stage::Step};
 use crate::{
     domain::{
         digest::Digest,
@@ -142,7 +142,7 @@ impl Run {
 
     /// A log of what single customers were given; `name` is a segment of a path.
     pub fn exposures(&self, name: &str) -> BlobPath {
-        path(format!("campaigns/{}/{}/exposures/{name}.jsonl", self.campaign, self.generation))
+        path(format!("{}/{}/{name}.jsonl", self.folder(), layout::EXPOSURES))
     }
 
     /// Which files of outcomes its results tell of.

@@ -63,7 +63,8 @@ struct Customer {
 ///
 /// The answer is the one that the campaign's deliveries have for a customer with these attributes. It is recorded as an
 /// exposure before it is given: when that cannot be done there is no message, and the answer is 503. Send an
-/// `Idempotency-Key` with the request, and the same one when you send it again, so that the two count as one.
+/// `Idempotency-Key` with the request, and the same one when you send it again, so that the two count as one. A recall, a
+/// termination or a restart shows in the answers after 5 seconds at the latest.
 #[utoipa::path(
     post,
     path = "/api/personalize",
@@ -72,10 +73,10 @@ struct Customer {
     request_body = Body,
     responses(
         (status = 200, description = "What becomes of the customer; a message where one may be sent", body = Answer),
-        (status = 404, description = "There is no such campaign"),
-        (status = 409, description = "Its messages are not released yet, or it does not run any more"),
-        (status = 422, description = "The request or the customer's attributes cannot be used: `errors` says why"),
-        (status = 503, description = "The exposure could not be recorded: send the same request again"),
+        (status = 404, description = "There is no such campaign", content_type = "application/problem+json"),
+        (status = 409, description = "Its messages are not released yet, or it does not run any more", content_type = "application/problem+json"),
+        (status = 422, description = "The request or the customer's attributes cannot be used: `errors` says why", content_type = "application/problem+json"),
+        (status = 503, description = "The exposure could not be recorded: send the same request again", content_type = "application/problem+json"),
     )
 )]
 async fn personalize(
