@@ -16,6 +16,7 @@ pub mod console;
 pub mod envelope;
 pub mod extract;
 pub mod invocation;
+pub mod origin;
 pub mod refusal;
 pub mod serve;
 pub mod triggers;
@@ -46,5 +47,5 @@ pub fn router(app: App) -> Router {
         .merge(console::routes())
         .fallback(refusal::no_such_route)
         .with_state(app);
-    invocation::layered(routes)
+    api::paths::in_any_case(invocation::layered(routes))
 }

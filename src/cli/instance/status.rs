@@ -164,18 +164,6 @@ pub fn in_words(status: &Status) -> String {
         Status::Suspended { reason } => format!("suspended ({reason})"),
         Status::Completed => "complete".to_owned(),
         Status::Terminated { reason } => format!("terminated ({reason})"),
-        Status::Failed { failure } => format!("failed: {}", why(failure)),
-    }
-}
-
-fn why(failure: &Failure) -> String {
-    match failure {
-        Failure::ItemsFailed { step, failed, planned } => {
-            format!("{failed} of {planned} {} of stage {step} failed", step.stage.unit())
-        }
-        Failure::StageDeadline { step } => format!("stage {step} took too long"),
-        Failure::ApprovalDeadline => "nobody approved its messages in time".to_owned(),
-        Failure::OverBudget { reserve, cap } => format!("it could cost {reserve}, and may cost {cap}"),
-        Failure::TooLarge { step, items } => format!("stage {step} has {items} items, which is too many"),
+        Status::Failed { failure } => format!("failed: {failure}"),
     }
 }

@@ -5,6 +5,7 @@ pub mod content;
 pub mod customers;
 pub mod instances;
 pub mod outcomes;
+pub mod paths;
 pub mod personalize;
 pub mod uploads;
 pub mod variants;
