@@ -12,6 +12,7 @@ pub mod finished;
 pub mod follow;
 pub mod host;
 pub mod instance;
+pub mod intake;
 pub mod item;
 pub mod layout;
 pub mod ledger;
