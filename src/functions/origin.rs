@@ -36,7 +36,8 @@ impl<S: Sync> FromRequestParts<S> for Origin {
                 .or(host)
                 .unwrap_or_else(|| Authority::from_static("localhost")),
         };
-        let is_tls = first(&parts.headers, "x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+        let is_tls =
+            first(&parts.headers, "x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
         let scheme = if is_tls { "https" } else { "http" };
         let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let code = pairs.into_owned().find(|(name, _)| name.eq_ignore_ascii_case("code")).map(|(_, code)| code);

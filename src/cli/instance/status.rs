@@ -13,7 +13,7 @@ use crate::{
     orchestration::{
         client::{StageView, View},
         engine::Held,
-        instance::{Failure, Happened, Status},
+        instance::{Happened, Status},
     },
 };
 
