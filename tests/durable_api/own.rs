@@ -1,0 +1,1 @@
+//! What the recording does not show, or tells in one line only.
