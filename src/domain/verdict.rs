@@ -69,6 +69,8 @@ pub enum Rule {
     CheckFailed,
     /// A person looked at it and did not approve it.
     Declined,
+    /// A document that it cites was recalled before it went out.
+    Recalled,
 }
 
 /// The four harm categories of Azure AI Content Safety.

@@ -22,11 +22,13 @@ use crate::{
         id::{Locale, SegmentName, VariantId},
         segment::Segment,
         variant::{Cell, Slots, Variant},
-        verdict::Decision,
+        verdict::{Decision, Rule},
     },
 };
 
 const NO_CHANNEL: &str = "no permitted channel";
+/// Of a message whose source was recalled.
+const RECALLED: &str = "recalled";
 
 /// What a cell's customers get: decided once per cell, before any customer is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,8 +169,10 @@ impl Delivering {
         if let Some(waiting) = candidates.iter().find(|variant| variant.verdict.decision == Decision::NeedsReview) {
             return Choice::Hold { reason: format!("variant `{}` waits for approval", waiting.id) };
         }
+        let is_recalled = |variant: &&Variant| variant.verdict.findings.iter().any(|f| f.rule == Rule::Recalled);
+        let lack = if candidates.iter().any(is_recalled) { RECALLED } else { "no approved" };
         if cell.arm.as_str() == CONTROL {
-            return Choice::Hold { reason: "no approved control message".to_owned() };
+            return Choice::Hold { reason: format!("{lack} control message") };
         }
         let control = Cell {
             segment: None,
@@ -177,11 +181,11 @@ impl Delivering {
         };
         match self.choose(&control, by_cell) {
             Choice::Send { variant, slots, .. } => {
-                let reason = "no approved variant in the assigned cell: the control message instead".to_owned();
+                let reason = format!("{lack} variant in the assigned cell: the control message instead");
                 Choice::Send { variant, slots, fallback: Some(reason) }
             }
             Choice::Hold { reason } => {
-                Choice::Hold { reason: format!("no approved variant in the assigned cell, and {reason}") }
+                Choice::Hold { reason: format!("{lack} variant in the assigned cell, and {reason}") }
             }
         }
     }

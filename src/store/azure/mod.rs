@@ -5,6 +5,7 @@ mod call;
 mod connection;
 mod queues;
 mod sas;
+mod upload;
 
 use std::{env, sync::Arc};
 
@@ -24,12 +25,15 @@ use blobs::AzureBlobs;
 use connection::{Access, Connection};
 use queues::AzureQueues;
 use sas::Signed;
+use upload::Signer;
+pub use upload::Upload;
 
 /// An Azure Storage account, or the emulator.
 #[derive(Debug, Clone)]
 pub struct Azure {
     blobs: Arc<AzureBlobs>,
     queues: Arc<AzureQueues>,
+    signer: Arc<Signer>,
 }
 
 /// The newest version of the REST interface that the emulator knows as well.
@@ -45,6 +49,7 @@ impl Azure {
     ///   container, else whoever is logged in with `az` or `azd`.
     pub fn open(location: &str) -> Result<Self, Error> {
         let Connection { blobs, queues, access } = Connection::parse(location).map_err(|error| wrong(error.into()))?;
+        let signer = Signer::of(&access);
         let (credential, signed) = match access {
             Access::Key(key) => (None, Some(Signed::With(key))),
             Access::Sas(sas) => (None, Some(Signed::By(sas))),
@@ -67,6 +72,7 @@ impl Azure {
         Ok(Self {
             blobs: Arc::new(AzureBlobs::new(blobs.map_err(|error| wrong(error.into()))?)),
             queues: Arc::new(AzureQueues::new(queues.map_err(|error| wrong(error.into()))?)),
+            signer: Arc::new(signer),
         })
     }
 
