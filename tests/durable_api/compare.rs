@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::{
-    json::Json,
-    recording::Exchange,
-};
+use crate::{json::Json, recording::Exchange};
 
 /// Of .NET, and never copied: they are for its developers' eyes.
 const NEVER: [&str; 2] = ["ExceptionType", "StackTrace"];
@@ -71,7 +68,9 @@ impl Comparison<'_> {
             Json::Array(items) if items.first().is_some_and(|item| item.get("runtimeStatus").is_some()) => {
                 self.page(items, actual);
             }
-            Json::Object(_) if expected.get("statusQueryGetUri").is_none() && expected.get("instancesDeleted").is_none() => {
+            Json::Object(_)
+                if expected.get("statusQueryGetUri").is_none() && expected.get("instancesDeleted").is_none() =>
+            {
                 self.output(actual);
             }
             Json::Null => self.output(actual),
@@ -105,9 +104,14 @@ impl Comparison<'_> {
             };
             return self.same("keys", expected.keys(), actual.keys());
         }
-        self.same("instances", ids(expected), ids(actual));
-        for (expected, actual) in expected.iter().zip(actual) {
-            self.status(expected, actual);
+        // Ids that were made up there sort otherwise here.
+        let mut sorted = ids(expected);
+        sorted.sort();
+        self.same("instances", sorted, ids(actual));
+        for actual in actual {
+            if let Some(expected) = expected.iter().find(|item| item.text("instanceId") == actual.text("instanceId")) {
+                self.status(expected, actual);
+            }
         }
     }
 
@@ -131,7 +135,8 @@ impl Comparison<'_> {
         }
         for key in ["createdTime", "lastUpdatedTime"] {
             let text = actual.text(key).unwrap_or_default();
-            if text.len() != "yyyy-MM-ddTHH:mm:ssZ".len() || !text.ends_with('Z') || text.parse::<Timestamp>().is_err() {
+            if text.len() != "yyyy-MM-ddTHH:mm:ssZ".len() || !text.ends_with('Z') || text.parse::<Timestamp>().is_err()
+            {
                 self.differ(key, "whole seconds", text);
             }
         }

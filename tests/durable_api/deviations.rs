@@ -43,8 +43,9 @@ pub fn by_line(exchanges: &BTreeMap<usize, Exchange>) -> BTreeMap<usize, Deviati
 fn every_deviation_has_its_reason_in_the_documentation_and_none_is_there_for_nothing() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/durable-api.md");
     let text = fs::read_to_string(file).unwrap();
+    let (_, list) = text.split_once("## Where it differs").unwrap();
     let named = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
-    let explained: BTreeSet<String> = text.lines().filter_map(named).collect();
+    let explained: BTreeSet<String> = list.lines().filter_map(named).collect();
     let listed: BTreeSet<String> = GROUPS.iter().map(|group| group.reason.to_owned()).collect();
     assert_eq!(explained, listed);
 }
@@ -174,13 +175,7 @@ const GROUPS: &[Group] = &[
             (569, "location: Location of a running id, %20 and an unknown parameter"),
         ],
     },
-    Group {
-        reason: "no-start",
-        code: Some(404),
-        exchanges: &[
-            (161, "start-wait: ..its status"),
-        ],
-    },
+    Group { reason: "no-start", code: Some(404), exchanges: &[(161, "start-wait: ..its status")] },
     Group {
         reason: "events",
         code: Some(202),
@@ -190,29 +185,16 @@ const GROUPS: &[Group] = &[
             (198, "raiseEvent: ..its status"),
         ],
     },
-    Group {
-        reason: "at-once",
-        code: Some(200),
-        exchanges: &[
-            (213, "terminate: ..status at once"),
-        ],
-    },
+    Group { reason: "at-once", code: Some(200), exchanges: &[(213, "terminate: ..status at once")] },
     Group {
         reason: "reasons",
         code: Some(200),
-        exchanges: &[
-            (218, "terminate: ..its status"),
-            (220, "terminate: ..its status"),
-        ],
+        exchanges: &[(218, "terminate: ..its status"), (220, "terminate: ..its status")],
     },
     Group {
         reason: "nothing-to-do",
         code: Some(202),
-        exchanges: &[
-            (230, "suspend: twice"),
-            (234, "resume: twice"),
-            (236, "resume: never suspended"),
-        ],
+        exchanges: &[(230, "suspend: twice"), (234, "resume: twice"), (236, "resume: never suspended")],
     },
     Group {
         reason: "at-once",
@@ -239,29 +221,21 @@ const GROUPS: &[Group] = &[
             (313, "routing: double slash"),
         ],
     },
+    Group { reason: "methods", code: Some(404), exchanges: &[(315, "routing: method in lower case")] },
     Group {
-        reason: "methods",
-        code: Some(404),
-        exchanges: &[
-            (315, "routing: method in lower case"),
-        ],
-    },
-    Group {
-        reason: "primary",
+        reason: "elsewhere",
         code: Some(404),
         exchanges: &[
             (316, "routing: makeprimary"),
+            (317, "routing: entities list"),
+            (318, "routing: entity missing"),
+            (422, "purge: entity-like id, missing"),
         ],
     },
     Group {
-        reason: "entities",
+        reason: "elsewhere",
         code: None,
-        exchanges: &[
-            (317, "routing: entities list"),
-            (318, "routing: entity missing"),
-            (319, "routing: another extension name"),
-            (320, "routing: no such webhook path"),
-        ],
+        exchanges: &[(319, "routing: another extension name"), (320, "routing: no such webhook path")],
     },
     Group {
         reason: "keys",
@@ -306,43 +280,21 @@ const GROUPS: &[Group] = &[
             (366, "list: numeric, not an enum value"),
         ],
     },
-    Group {
-        reason: "times",
-        code: Some(200),
-        exchanges: &[
-            (380, "list: US date"),
-        ],
-    },
-    Group {
-        reason: "top",
-        code: Some(200),
-        exchanges: &[
-            (401, "list: top=-1"),
-        ],
-    },
-    Group {
-        reason: "entities",
-        code: Some(404),
-        exchanges: &[
-            (422, "purge: entity-like id, missing"),
-        ],
-    },
-    Group {
-        reason: "sub-orchestrations",
-        code: Some(200),
-        exchanges: &[
-            (424, "list: sub-orchestrations are listed, too"),
-            (426, "list: ..the child afterwards"),
-        ],
-    },
+    Group { reason: "times", code: Some(200), exchanges: &[(380, "list: US date")] },
+    Group { reason: "top", code: Some(200), exchanges: &[(401, "list: top=-1")] },
     Group {
         reason: "purge",
         code: Some(404),
         exchanges: &[
             (435, "purge-many: runtimeStatus=Running"),
+            (449, "purge-many: everything, no runtimeStatus"),
+            (452, "purge-many: runtimeStatus=nonsense"),
             (575, "purge-many: runtimeStatus=Suspended (non-terminal words only) deletes everything in the window"),
             (577, "purge-many: runtimeStatus=Pending (non-terminal words only) deletes everything in the window"),
-            (579, "purge-many: runtimeStatus=Running,Pending,Suspended (non-terminal words only) deletes everything in the window"),
+            (
+                579,
+                "purge-many: runtimeStatus=Running,Pending,Suspended (non-terminal words only) deletes everything in the window",
+            ),
         ],
     },
     Group {
@@ -353,43 +305,21 @@ const GROUPS: &[Group] = &[
             (438, "list: ..what is left"),
             (447, "purge-many: instanceIdPrefix is ignored?"),
             (448, "list: ..what is left"),
-            (449, "purge-many: everything, no runtimeStatus"),
             (450, "list: ..what is left (Running and Suspended must survive)"),
-            (452, "purge-many: runtimeStatus=nonsense"),
             (453, "list: ..what is left"),
-            (576, "purge-many: ..list"),
-            (578, "purge-many: ..list"),
-            (580, "purge-many: ..list"),
         ],
     },
-    Group {
-        reason: "pending",
-        code: Some(409),
-        exchanges: &[
-            (460, "pending: suspend"),
-            (462, "pending: resume"),
-        ],
-    },
-    Group {
-        reason: "pending",
-        code: Some(202),
-        exchanges: &[
-            (461, "pending: ..its status"),
-        ],
-    },
+    Group { reason: "pending", code: Some(409), exchanges: &[(460, "pending: suspend"), (462, "pending: resume")] },
     Group {
         reason: "pending",
         code: Some(404),
-        exchanges: &[
-            (468, "pending: ..its status"),
-            (470, "pending: purge many"),
-        ],
+        exchanges: &[(468, "pending: ..its status"), (470, "pending: purge many")],
     },
+    Group { reason: "pending", code: Some(200), exchanges: &[(469, "pending: list runtimeStatus=Pending")] },
     Group {
         reason: "other-states",
         code: None,
         exchanges: &[
-            (471, "status-forced: start in a hub without a worker"),
             (472, "status-forced: Canceled"),
             (473, "status-forced: Canceled: terminate"),
             (474, "status-forced: Canceled: suspend"),
@@ -400,7 +330,6 @@ const GROUPS: &[Group] = &[
             (479, "status-forced: Canceled: restart, same id"),
             (480, "status-forced: Canceled: list"),
             (481, "status-forced: Canceled: purge"),
-            (482, "status-forced: start in a hub without a worker"),
             (483, "status-forced: ContinuedAsNew"),
             (484, "status-forced: ContinuedAsNew: terminate"),
             (485, "status-forced: ContinuedAsNew: suspend"),
@@ -411,7 +340,6 @@ const GROUPS: &[Group] = &[
             (490, "status-forced: ContinuedAsNew: restart, same id"),
             (491, "status-forced: ContinuedAsNew: list"),
             (492, "status-forced: ContinuedAsNew: purge"),
-            (493, "status-forced: start in a hub without a worker"),
             (494, "status-forced: Nonsense"),
             (495, "status-forced: Nonsense: terminate"),
             (496, "status-forced: Nonsense: suspend"),
@@ -434,13 +362,7 @@ const GROUPS: &[Group] = &[
             (571, "location: POST start with Host: my.example:8080"),
         ],
     },
-    Group {
-        reason: "json-texts",
-        code: Some(200),
-        exchanges: &[
-            (547, "json-fidelity: ..its status"),
-        ],
-    },
+    Group { reason: "lenient-json", code: Some(404), exchanges: &[(547, "json-fidelity: ..its status")] },
     Group {
         reason: "proxies",
         code: Some(202),

@@ -39,8 +39,6 @@ pub struct Answered {
     /// `Some(Null)`: the word `null`.
     #[serde(default, deserialize_with = "some")]
     pub body: Option<Json>,
-    #[serde(default)]
-    pub body_empty: bool,
 }
 
 fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {

@@ -10,7 +10,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use axum::{Router, body::Body, http::{Request as HttpRequest, Response}};
+use axum::{
+    Router,
+    body::Body,
+    http::{Request as HttpRequest, Response},
+};
 use cpo::{
     config::Campaign,
     domain::{decision, digest::Digest, id::CampaignId, money::Usd, problem::Problem, variant::Usage},
@@ -57,6 +61,8 @@ impl State {
 #[derive(Debug, Default)]
 struct Made {
     failing: Mutex<BTreeSet<CampaignId>>,
+    /// Those whose messages wait for a person.
+    gated: Mutex<BTreeSet<CampaignId>>,
 }
 
 /// What the gate asks about.
@@ -70,14 +76,11 @@ impl Agents for Made {
         if item.step.stage == Stage::Label && self.failing.lock().unwrap().contains(&item.campaign) {
             return Err(Trouble::Problems(vec![Problem::new("it was made to fail", "mend it")]).into());
         }
+        let needs_review = u32::from(self.gated.lock().unwrap().contains(&item.campaign));
         let fact = match item.step.stage {
             Stage::Ingest => Some(Fact::Ingested { shards: 1, profile: false }),
-            Stage::Design => {
-                Some(Fact::Designed(Plan { queries: 1, variants: 1, allowances: Allowances::default() }))
-            }
-            Stage::Collect => {
-                Some(Fact::Collected { digest: waiting(), approved: 0, blocked: 0, needs_review: 1 })
-            }
+            Stage::Design => Some(Fact::Designed(Plan { queries: 1, variants: 1, allowances: Allowances::default() })),
+            Stage::Collect => Some(Fact::Collected { digest: waiting(), approved: 0, blocked: 0, needs_review }),
             _ => None,
         };
         if item.step.stage != Stage::Close {
@@ -187,7 +190,10 @@ impl World {
                 (Some(State::Running | State::Suspended), State::Terminated) => {
                     self.ask(id, Request::Terminate { reason: reason.clone() }).await;
                 }
-                (Some(State::Suspended), _) => self.ask(id, Request::Resume { reason: String::new() }).await,
+                (Some(State::Suspended), _) => {
+                    let reason = if wanted == State::Running { reason.clone() } else { String::new() };
+                    self.ask(id, Request::Resume { reason }).await;
+                }
                 // It has ended, and is wanted otherwise: another one takes its id.
                 (Some(_), _) => self.engine.purge(id).await.unwrap(),
             }
@@ -212,6 +218,11 @@ impl World {
         self.engine.start(&start, b"library".to_vec()).await.unwrap();
     }
 
+    /// Lets the campaign's messages wait for a person.
+    pub fn gate(&self, id: &CampaignId) {
+        self.agents.gated.lock().unwrap().insert(id.clone());
+    }
+
     pub async fn ask(&self, id: &CampaignId, request: Request) {
         assert_eq!(self.engine.ask(id, request).await.unwrap(), Answer::Taken, "{id}");
     }
@@ -220,7 +231,11 @@ impl World {
     pub async fn work(&self, id: &CampaignId, fails: bool) {
         {
             let mut failing = self.agents.failing.lock().unwrap();
-            if fails { failing.insert(id.clone()) } else { failing.remove(id) };
+            if fails {
+                failing.insert(id.clone())
+            } else {
+                failing.remove(id)
+            };
         }
         while let Some(instance) = self.work_to_gate(id).await {
             if instance.gate.is_none() {

@@ -157,7 +157,7 @@ impl Blobs for Embedded {
     }
 
     async fn head(&self, path: &BlobPath, most: usize) -> Result<Head, Error> {
-        if let Some(name) = self.below_home(path)
+        if let Some(name) = self.file(path)
             && let Some(head) = self.0.folder.head(&name, most)?
         {
             return Ok(head);

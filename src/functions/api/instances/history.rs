@@ -9,7 +9,7 @@ use jiff::{Timestamp, tz::Offset};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{FUNCTION, RuntimeStatus, operations::APPROVAL, status::said};
+use super::{FUNCTION, RuntimeStatus, events::APPROVAL, status::said};
 use crate::orchestration::{
     instance::{Event, Failure, Happened, Request},
     stage::Step,
@@ -121,7 +121,7 @@ impl Teller<'_> {
             }
             Request::Resume { reason } => self.push("ExecutionResumed", [("Reason", Some(said(reason))), timestamp]),
             Request::Terminate { reason } => {
-                self.push("ExecutionTerminated", [("Input", Some(said(reason))), timestamp]);
+                self.push("ExecutionTerminated", [("Input", self.input(said(reason))), timestamp]);
                 self.complete(RuntimeStatus::Terminated, at);
             }
             Request::Rewind { reason } => self.note(at, reason.clone()),

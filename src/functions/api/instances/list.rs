@@ -16,7 +16,12 @@ use super::{
     parameters::Parameters,
     status::{InstanceStatus, Show, begun},
 };
-use crate::{domain::id::CampaignId, functions::App, orchestration::engine::Engine, store};
+use crate::{
+    domain::id::CampaignId,
+    functions::{App, origin::json},
+    orchestration::{engine::Engine, intake},
+    store,
+};
 
 const TOKEN: HeaderName = HeaderName::from_static("x-ms-continuation-token");
 const PAGE: usize = 100;
@@ -82,7 +87,7 @@ pub async fn list(State(app): State<App>, parameters: Parameters, headers: Heade
 }
 
 fn json_page(page: &[InstanceStatus], next: Option<&CampaignId>) -> Response {
-    let page = crate::functions::origin::json(StatusCode::OK, &page);
+    let page = json(StatusCode::OK, &page);
     match next {
         None => page,
         Some(next) => {
@@ -102,7 +107,7 @@ fn first_of_page(token: &HeaderValue) -> Option<CampaignId> {
 /// Those of the prefix, by their bytes.
 pub async fn ids(engine: &Engine, parameters: &Parameters) -> Result<BTreeSet<CampaignId>, store::Error> {
     let prefix = parameters.text("instanceidprefix").unwrap_or_default();
-    let ids = engine.campaigns().await?.into_iter();
+    let ids = engine.campaigns().await?.into_iter().chain(intake::all_pending(engine).await?);
     Ok(ids.filter(|id| id.as_str().starts_with(prefix)).collect())
 }
 

@@ -4,6 +4,7 @@
 //! one, as it was recorded; `docs/durable-api.md` lists where this one differs, and why. So answers here are no problem
 //! details, unless something broke.
 
+mod events;
 mod history;
 mod list;
 mod operations;
@@ -47,15 +48,16 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(nothing_else(routes!(start::start_as)))
         .routes(nothing_else(routes!(list::list, purge::purge_many)))
         .routes(nothing_else(routes!(status::status, purge::purge)))
-        .routes(nothing_else(routes!(operations::raise_event)))
+        .routes(nothing_else(routes!(events::raise_event)))
         .routes(nothing_else(routes!(operations::terminate)))
         .routes(nothing_else(routes!(operations::suspend)))
         .routes(nothing_else(routes!(operations::resume)))
         .routes(nothing_else(routes!(operations::rewind)))
         .routes(nothing_else(routes!(restart::restart)))
         .route("/api/orchestrators", any(nothing))
-        .route("/api/orchestrators/{*rest}", any(nothing))
-        .route("/api/instances/{*rest}", any(nothing))
+        .route("/api/orchestrators/{functionName}/{instanceId}/{*rest}", any(nothing))
+        .route("/api/instances/{instanceId}/{operation}", any(nothing))
+        .route("/api/instances/{instanceId}/{operation}/{*rest}", any(nothing))
 }
 
 /// A method that a path does not have is no path at all: the real one knows neither 405 nor HEAD.
@@ -71,7 +73,7 @@ async fn nothing() -> Declined {
 #[derive(Debug)]
 enum Known {
     Begun(Box<Instance>),
-    Pending(Pending),
+    Pending(Box<Pending>),
 }
 
 impl Known {
@@ -88,13 +90,13 @@ impl Known {
         if let Some(held) = engine.load(campaign).await? {
             return Ok(Some(Self::Begun(held.instance.into())));
         }
-        Ok(intake::pending(engine, campaign).await?.map(Self::Pending))
+        Ok(intake::pending(engine, campaign).await?.map(|pending| Self::Pending(pending.into())))
     }
 
     fn campaign(&self) -> &CampaignId {
         match self {
             Self::Begun(instance) => &instance.campaign,
-            Self::Pending(pending) => &pending.campaign,
+            Self::Pending(pending) => &pending.campaign.campaign.id,
         }
     }
 

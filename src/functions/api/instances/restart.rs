@@ -11,7 +11,7 @@ use super::{
     operations::{ask, copy_of, event_of},
     parameters::Parameters,
     start::Wait,
-    status::{InstanceStatus, start_of},
+    status::{Input, InstanceStatus, start_of},
 };
 use crate::{
     domain::id::CampaignId,
@@ -84,12 +84,11 @@ async fn copy(engine: &Engine, known: Known, invocation: &Invocation) -> Result<
             Ok(id)
         }
         Known::Pending(pending) => {
-            let mut spec = pending.spec;
-            let id = copy_of(&pending.campaign, invocation);
-            if let Some(own) = spec.pointer_mut("/campaign/id") {
-                *own = id.as_str().into();
-            }
-            intake::start(engine, spec, Some(id.clone())).await?;
+            let id = copy_of(&pending.campaign.campaign.id, invocation);
+            let mut campaign = pending.campaign;
+            campaign.campaign.id = id.clone();
+            let spec = serde_json::to_value(Input::of_pending(&campaign, &pending.inputs));
+            intake::start(engine, spec.expect("a campaign is plain data"), None).await?;
             Ok(id)
         }
     }

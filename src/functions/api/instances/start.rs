@@ -115,7 +115,7 @@ async fn begin(
     };
     let campaign = match started {
         Started::Begun(instance) => instance.campaign,
-        Started::Pending(pending) => pending.campaign,
+        Started::Pending(pending) => pending.campaign.campaign.id,
     };
     match wait {
         Some(wait) => wait.for_end(&app.engine, &campaign, parameters, origin).await,

@@ -12,7 +12,7 @@ use serde_json::{Value, value::RawValue};
 use super::{Declined, FUNCTION, Known, RuntimeStatus, history::HistoryEvent, parameters::Parameters};
 use crate::{
     config::Campaign,
-    domain::{id::CampaignId, money::Usd},
+    domain::{id::CampaignId, money::Usd, problem::Problem},
     functions::{
         App,
         extract::Path,
@@ -22,7 +22,7 @@ use crate::{
         client::StageView,
         engine::Engine,
         instance::{Failure, Gate, Happened, Instance, Request, Status},
-        intake::Pending,
+        intake::{self, Pending},
         names::{self, Run},
         record::{self, Outcome},
         start::{Source, Start},
@@ -67,7 +67,7 @@ pub async fn status(
         RuntimeStatus::Failed if fails => json(StatusCode::INTERNAL_SERVER_ERROR, &status),
         ended if ended.is_final() => json(StatusCode::OK, &status),
         _ => {
-            let location = origin.at(&uri.path_and_query().map_or("/", |path| path.as_str()));
+            let location = origin.at(uri.path_and_query().map_or("/", |path| path.as_str()));
             let location = HeaderValue::try_from(location).expect("parts of a request are visible ASCII");
             let headers = [(header::LOCATION, location), (header::RETRY_AFTER, NEXT_LOOK)];
             (headers, json(StatusCode::ACCEPTED, &status)).into_response()
@@ -137,11 +137,15 @@ struct Standing {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     waits_for: Vec<BlobPath>,
+    /// Why it did not begin although all is there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    problems: Vec<Problem>,
 }
 
 /// A start, in the shape in which one is asked for.
 #[derive(Serialize)]
-struct Input<'a> {
+pub struct Input<'a> {
     #[serde(flatten)]
     campaign: &'a Campaign,
     inputs: Inputs<'a>,
@@ -154,6 +158,18 @@ struct Inputs<'a> {
     suppression: Option<&'a str>,
 }
 
+impl<'a> Input<'a> {
+    pub fn of_pending(campaign: &'a Campaign, inputs: &'a intake::Inputs) -> Self {
+        let suppression = inputs.suppression.as_ref().map(BlobPath::as_str);
+        Self { campaign, inputs: Inputs { customers: inputs.customers.as_str(), suppression } }
+    }
+
+    fn of_start(start: &'a Start) -> Self {
+        let suppression = start.suppression.as_ref().map(|suppression| whereabouts(&suppression.source));
+        Self { campaign: &start.campaign, inputs: Inputs { customers: whereabouts(&start.customers), suppression } }
+    }
+}
+
 impl InstanceStatus {
     pub async fn of(engine: &Engine, known: &Known, show: Show) -> Result<Self, Declined> {
         match known {
@@ -164,14 +180,19 @@ impl InstanceStatus {
 
     fn of_pending(pending: &Pending, show: Show) -> Self {
         let since = whole_seconds(pending.since);
-        let waits_for = pending.waits_for.clone();
-        let standing =
-            Standing { stages: Vec::new(), cost_usd: Usd::ZERO, reserved_usd: Usd::ZERO, gate: None, waits_for };
+        let standing = Standing {
+            stages: Vec::new(),
+            cost_usd: Usd::ZERO,
+            reserved_usd: Usd::ZERO,
+            gate: None,
+            waits_for: pending.waits_for.clone(),
+            problems: pending.problems.clone(),
+        };
         Self {
             name: FUNCTION,
-            instance_id: pending.campaign.clone(),
+            instance_id: pending.campaign.campaign.id.clone(),
             runtime_status: RuntimeStatus::Pending,
-            input: show.input.then(|| raw(&pending.spec)),
+            input: show.input.then(|| raw(&Input::of_pending(&pending.campaign, &pending.inputs))),
             custom_status: Some(standing),
             output: Value::Null,
             created_time: since.clone(),
@@ -197,6 +218,7 @@ impl InstanceStatus {
             reserved_usd: view.budget.reserved,
             gate: view.gate,
             waits_for: Vec::new(),
+            problems: Vec::new(),
         };
         Ok(Self {
             name: FUNCTION,
@@ -234,10 +256,7 @@ pub async fn start_of(engine: &Engine, instance: &Instance) -> Result<Start, sto
 }
 
 async fn input(engine: &Engine, instance: &Instance) -> Result<Box<RawValue>, store::Error> {
-    let start = start_of(engine, instance).await?;
-    let suppression = start.suppression.as_ref().map(|suppression| whereabouts(&suppression.source));
-    let inputs = Inputs { customers: whereabouts(&start.customers), suppression };
-    Ok(raw(&Input { campaign: &start.campaign, inputs }))
+    Ok(raw(&Input::of_start(&start_of(engine, instance).await?)))
 }
 
 fn whereabouts(source: &Source) -> &str {
