@@ -7,7 +7,11 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{domain::problem::Problem, orchestration::client::ClientError, store};
+use crate::{
+    domain::problem::Problem,
+    orchestration::{client::ClientError, intake::IntakeError},
+    store,
+};
 
 /// Never holds a secret or a customer's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +90,15 @@ impl From<ClientError> for Refusal {
             ClientError::OtherInputs(_) => Self::new(StatusCode::CONFLICT, "other_inputs", detail),
             ClientError::NotEnded(_) => Self::new(StatusCode::CONFLICT, "not_ended", detail),
             ClientError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<IntakeError> for Refusal {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Input(problems) => problems.into(),
+            IntakeError::Client(error) => error.into(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{Error, domain::problem::Problem};
 pub const MAX_RECORD_BYTES: u64 = 1 << 20;
 
 /// The delimiters that a header is tried with; the first of equals wins.
-const DELIMITERS: [u8; 5] = *b",;\t|:";
+pub const DELIMITERS: [u8; 5] = *b",;\t|:";
 
 pub fn read(
     text: impl BufRead,

@@ -9,7 +9,9 @@ mod csv;
 mod defect;
 mod jsonl;
 mod mapping;
+mod one;
 mod parquet;
+mod preview;
 mod quality;
 mod quarantine;
 mod rows;
@@ -47,6 +49,8 @@ use self::{
 pub use self::{
     consent::Refusal,
     mapping::ROW_NUMBER,
+    one::Admission,
+    preview::{Preview, preview},
     quality::{Column, Frequency, Quality, Rows, Summary},
     shards::{SHARD_ROWS, schema},
     source::{Compression, FileFacts, unreadable},

@@ -345,7 +345,7 @@ pub(super) fn digest_of(source: &Source) -> Result<Option<Digest>, Error> {
 }
 
 /// What to tell of a campaign that failed: what its owner can mend, else why its items did.
-async fn why_failed(store: &Store, instance: &Instance, failure: Failure) -> Result<Error, Error> {
+pub async fn why_failed(store: &Store, instance: &Instance, failure: Failure) -> Result<Error, Error> {
     let campaign = &instance.campaign;
     let (step, planned) = match failure {
         Failure::OverBudget { reserve, cap } => {

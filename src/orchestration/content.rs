@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     engine::Engine,
+    intake::CONTENT,
     names,
     recalls::{self, Recall},
 };
@@ -153,8 +154,12 @@ pub async fn checks(engine: &Engine, after: Option<&str>, top: usize) -> Result<
     Ok(found)
 }
 
-/// Whether some file has a document of that id.
+/// Whether some file has a document of that id. Files whose events were lost are looked at first.
 pub async fn is_known(engine: &Engine, document: &DocumentId) -> Result<bool, store::Error> {
+    let container = BlobPath::new(CONTENT).expect("it is a path");
+    for file in engine.store.blobs.list(Some(&container)).await? {
+        check(engine, &file).await?;
+    }
     for path in all(engine).await? {
         if let Some(check) = read(engine, &path).await?
             && check.documents.iter().any(|entry| entry.id == *document)

@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod names;
 pub mod plan;
 pub mod progress;
+pub mod realtime;
 pub mod recalls;
 pub mod record;
 pub mod results;

@@ -10,11 +10,13 @@
 //! instances/<campaign>/<generation>/arrivals/<step>/<group> who is through, a line each
 //! instances/<campaign>/<generation>/items/<step>/<item>     what each item gave; written once
 //! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent that gave nothing, a line each
+//! instances/<campaign>/<generation>/suppression             the suppression list as it was read, as digests
 //! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
 //! campaigns/<campaign>/<generation>/                        the run's folder
 //! pending/<campaign>.json                                   a start that waits for its files
 //! content-checks/<path>.json                                what is in a file of the container `content`
 //! recalls/<document>.json                                   who recalled a document, and why
+//! campaigns/<campaign>/<generation>/exposures/<log>.jsonl   what single customers were given, a line each
 //! ```
 
 use super::{instance::EventId, stage::Step};
@@ -125,6 +127,15 @@ impl Run {
     /// What tries at an item have spent that gave nothing, a line each.
     pub fn spent(&self, step: Step, index: u32, attempt: u32) -> BlobPath {
         path(format!("{INSTANCES}/{}/{}/spent/{step}/{index:08}.{attempt}", self.campaign, self.generation))
+    }
+
+    pub fn suppression(&self) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/suppression", self.campaign, self.generation))
+    }
+
+    /// A log of what single customers were given; `name` is a segment of a path.
+    pub fn exposures(&self, name: &str) -> BlobPath {
+        path(format!("campaigns/{}/{}/exposures/{name}.jsonl", self.campaign, self.generation))
     }
 
     /// Where the run's files are.

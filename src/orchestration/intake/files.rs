@@ -11,6 +11,8 @@ pub const OUTCOMES: &str = "outcomes";
 
 /// Room for what names of ours put around a client's.
 const MAX_BYTES: usize = 900;
+/// Of one part of a path: as much as any disk takes.
+const MAX_NAME_BYTES: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidFile {
@@ -34,6 +36,7 @@ pub fn within(container: &'static str, path: &str) -> Result<BlobPath, InvalidFi
     }
     let is_name = |name: &str| {
         name.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+            && name.len() <= MAX_NAME_BYTES
             && !name.ends_with([' ', '.'])
             && name.chars().all(|c| c.is_alphanumeric() || " ._-+=,()@".contains(c))
     };

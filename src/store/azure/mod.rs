@@ -9,9 +9,13 @@ mod upload;
 
 use std::{env, sync::Arc};
 
+use async_trait::async_trait;
 use azure_core::{
     credentials::TokenCredential,
-    http::{ClientOptions, HttpClientOptions, RetryOptions, Transport, new_http_client, policies::Policy},
+    http::{
+        ClientOptions, Context, HttpClientOptions, Request, RetryOptions, Transport, new_http_client,
+        policies::{Policy, PolicyResult},
+    },
 };
 use azure_identity::{
     DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
@@ -21,6 +25,7 @@ use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
 use azure_storage_queue::{QueueServiceClient, QueueServiceClientOptions};
 
 use super::{Error, Store};
+use crate::telemetry::trace;
 use blobs::AzureBlobs;
 use connection::{Access, Connection};
 use queues::AzureQueues;
@@ -56,7 +61,11 @@ impl Azure {
             Access::Entra => (Some(identity().map_err(|error| wrong(error.into()))?), None),
         };
         let options = ClientOptions {
-            per_try_policies: signed.into_iter().map(|signed| Arc::new(signed) as Arc<dyn Policy>).collect(),
+            per_try_policies: signed
+                .into_iter()
+                .map(|signed| Arc::new(signed) as Arc<dyn Policy>)
+                .chain([Arc::new(Traced) as Arc<dyn Policy>])
+                .collect(),
             // See `call`.
             retry: RetryOptions::none(),
             // One pool of connections. Bodies come as they are stored.
@@ -78,6 +87,20 @@ impl Azure {
 
     pub fn store(&self) -> Store {
         Store { blobs: self.blobs.clone(), queues: self.queues.clone() }
+    }
+}
+
+/// Puts the trace that a request belongs to on it.
+#[derive(Debug)]
+struct Traced;
+
+#[async_trait]
+impl Policy for Traced {
+    async fn send(&self, context: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
+        if let Some(parent) = trace::parent() {
+            request.insert_header("traceparent", parent);
+        }
+        next[0].send(context, request, &next[1..]).await
     }
 }
 
