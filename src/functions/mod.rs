@@ -16,6 +16,7 @@ pub mod console;
 pub mod envelope;
 pub mod extract;
 pub mod invocation;
+pub mod origin;
 pub mod receive;
 pub mod refusal;
 pub mod serve;
@@ -56,5 +57,5 @@ pub fn router(app: App) -> Router {
         .merge(console::routes())
         .fallback(refusal::no_such_route)
         .with_state(app);
-    invocation::layered(routes).route("/", get(async || "cpo\n"))
+    api::paths::in_any_case(invocation::layered(routes).route("/", get(async || "cpo\n")))
 }
