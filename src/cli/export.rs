@@ -132,7 +132,7 @@ async fn write_all(
         |error: Box<dyn std::error::Error + Send + Sync>| Error::failed("the messages cannot be written", error);
     let mut sink = Sink::new(args.format, out);
     let mut written = 0;
-    deliveries::for_each(files, |table| {
+    deliveries::for_each(files, |_, table| {
         for row in table.rows() {
             let Some(outgoing) = outgoing(&row, variants)? else { continue };
             if args.channel.is_some_and(|channel| channel.as_str() != outgoing.channel) {

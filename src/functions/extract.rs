@@ -3,18 +3,18 @@
 use std::convert::Infallible;
 
 use axum::{
-    extract::{FromRequest, FromRequestParts},
-    http::{Uri, request::Parts},
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{StatusCode, Uri, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 use super::{invocation::Invocation, refusal::Refusal};
 use crate::{domain::digest::Digest, orchestration::instance::EventId};
 
-/// A body of JSON.
-#[derive(Debug, FromRequest)]
-#[from_request(via(axum::Json), rejection(Refusal))]
+/// A body that is a JSON object, of at most [`MOST`](super::api::MOST) bytes.
+#[derive(Debug)]
 pub struct Json<T>(pub T);
 
 #[derive(Debug, FromRequestParts)]
@@ -31,6 +31,21 @@ pub struct NoQuery;
 
 /// How a Functions host is told its key. It has looked at them, and leaves them in the query.
 const OF_THE_HOST: [&str; 2] = ["code", "clientId"];
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let axum::Json(json) = axum::Json::<Box<RawValue>>::from_request(request, state).await?;
+        // A list of a struct's fields without their names would be taken for it.
+        if !json.get().starts_with('{') {
+            let detail = "the body is JSON, and not an object";
+            return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail));
+        }
+        let axum::Json(value) = axum::Json::from_bytes(json.get().as_bytes())?;
+        Ok(Self(value))
+    }
+}
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Refusal;
@@ -83,12 +98,10 @@ impl<T: serde::Serialize> IntoResponse for Json<T> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::Request;
-
     use super::*;
 
     fn parts(uri: &str, headers: &[(&'static str, &str)]) -> Parts {
-        let mut request = Request::get(uri).body(()).unwrap().into_parts().0;
+        let mut request = axum::http::Request::get(uri).body(()).unwrap().into_parts().0;
         for (name, value) in headers {
             request.headers.insert(*name, value.parse().unwrap());
         }

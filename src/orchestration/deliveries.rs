@@ -15,9 +15,12 @@ use crate::{
 };
 
 /// Calls `work` with the deliveries of each shard of a finished campaign, in order, one in memory at a time.
-pub async fn for_each(files: &RunFiles, mut work: impl FnMut(&Table) -> Result<(), Error>) -> Result<(), Error> {
+pub async fn for_each(
+    files: &RunFiles,
+    mut work: impl FnMut(ShardId, &Table) -> Result<(), Error>,
+) -> Result<(), Error> {
     for shard in recorded(files).await? {
-        work(&of_shard(files, shard).await?)?;
+        work(shard, &of_shard(files, shard).await?)?;
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub async fn analyze(
         tokio::task::spawn_blocking(move || Join::read(&outcomes, &metrics))
     };
     let mut join = read.await.map_err(|error| Error::failed("the outcomes cannot be read", error))??;
-    deliveries::for_each(files, |table| {
+    deliveries::for_each(files, |_, table| {
         let mut rows = table.rows();
         rows.try_for_each(|row| join.add(&Assigned { customer: row.customer, segment: row.segment, arm: row.arm }))?;
         Ok(())
@@ -53,7 +53,7 @@ pub async fn simulate(folder: &Path, design: &Design) -> Result<Results, Error> 
     let file = folder.join(layout::OUTCOMES);
     let out = BufWriter::new(File::create(&file).map_err(|error| failed(error.into()))?);
     let mut simulation = Simulation::new(design, out).map_err(failed)?;
-    deliveries::for_each(&files, |table| {
+    deliveries::for_each(&files, |_, table| {
         table.rows().try_for_each(|row| simulation.add(row.customer, row.arm)).map_err(failed)
     })
     .await?;

@@ -84,7 +84,7 @@ mod tests {
         for operation in operations(&mut description) {
             any = true;
             let name = operation.operation_id.clone().expect("a name");
-            assert!(operation.summary.as_ref().is_some_and(|summary| !summary.ends_with('.')), "{name}: {operation:?}");
+            assert!(operation.summary.as_ref().is_some_and(|summary| !summary.ends_with('.')), "{name}");
             let is_answer = |status: &String| status.starts_with('2');
             assert!(operation.responses.responses.keys().any(is_answer), "{name} is never answered");
             assert!(names.insert(name.clone()), "two operations are called {name}");

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Bytes of a body that is read into memory. Files are not.
-const MOST: usize = 4 << 20;
+pub const MOST: usize = 4 << 20;
 
 /// With what each group of routes is for.
 fn groups() -> [(&'static str, &'static str, OpenApiRouter<App>); 8] {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::files::{CONTENT, CUSTOMERS, OUTCOMES};
 use crate::{
-    orchestration::{content, engine::Engine},
+    orchestration::{content, engine::Engine, outcomes},
     store::{self, BlobPath, QueueName},
 };
 
@@ -107,8 +107,7 @@ impl Engine {
                 content::check(self, path).await?;
                 self.begin_all_pending().await
             }
-            // Here `outcomes::arrived` is called.
-            Some((OUTCOMES, _)) => Ok(()),
+            Some((OUTCOMES, _)) => outcomes::announced(self, path).await,
             _ => Ok(()),
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     },
     orchestration::{
         deliveries as finished,
-        finished::Variants,
+        finished::{RunFiles, Variants},
         instance::{Request, Status},
         layout,
         ledger::Ledger,
@@ -60,7 +60,8 @@ async fn what_was_given_up_stands_in_the_report_and_nobody_disappears() {
         delivered.push(shard.0);
         Ok(())
     };
-    finished::for_each(downloaded(&files).path(), visit).unwrap();
+    let folder = downloaded(&files);
+    finished::for_each(&RunFiles::in_folder(folder.path()), visit).await.unwrap();
     assert!(
         !delivered.contains(&2)
             && delivered.len() as u32 == driver.instance.stage(Stage::Deliver.into()).unwrap().planned - 1
