@@ -242,6 +242,7 @@ async fn no_sequence_of_calls_breaks_anything() {
             "?timeout=0.2&pollingInterval=0.1",
             "?createdTimeFrom=-009999-01-01&runtimeStatus=,,Completed",
             "?code=%0d%0aX: y",
+            "?x=\u{7f}\u{e9}",
         ]);
         let method = pick(&["GET", "GET", "POST", "POST", "POST", "DELETE", "PUT", "HEAD", "BREW"]);
         let path = match pick(&["instance", "instance", "instance", "start", "list"]).as_str() {

@@ -23,7 +23,7 @@ use cpo::{
         client::Answer,
         engine::{Clock, Engine},
         instance::{Allowances, Approval, Fact, Instance, Plan, Request, Status},
-        item::{Item, ItemSchema, Wake, WakeSchema},
+        item::{Item, Wake, WakeSchema},
         stage::Stage,
         start::{self, Source, Start},
         summary::{CustomerCounts, VariantCounts},
@@ -135,7 +135,13 @@ impl World {
         let agents = Arc::new(Made::default());
         let engine = Arc::new(Engine::new(store.clone(), agents.clone(), Clock(Arc::new(clock))));
         let scratch = Arc::from(std::env::temp_dir());
-        let app = App { engine: Arc::clone(&engine), scratch, uploads: UploadUrls::Here, access: Access::Local };
+        let app = App {
+            engine: Arc::clone(&engine),
+            scratch,
+            uploads: UploadUrls::Here,
+            access: Access::Local,
+            realtime: Arc::default(),
+        };
         let world = Self { engine, store, agents, router: functions::router(app), now };
         let starter = starter();
         for entry in std::fs::read_dir(starter.join("content")).unwrap() {
@@ -265,17 +271,17 @@ impl World {
             }
             for stage in instance.open_stages() {
                 for index in 0..stage.planned {
-                    let item = Item {
-                        schema: ItemSchema::V1,
-                        campaign: id.clone(),
-                        generation: instance.generation,
-                        step: stage.step,
-                        index,
-                        attempt: stage.attempt,
-                        allowance: stage.allowance,
-                        version: instance.version,
-                        expected: 1,
-                    };
+                    let item = json!({
+                        "schema": "item/1",
+                        "campaign": id,
+                        "generation": instance.generation,
+                        "step": stage.step,
+                        "index": index,
+                        "attempt": stage.attempt,
+                        "allowance": stage.allowance,
+                        "version": instance.version,
+                        "expected": 1,
+                    });
                     self.engine.work(&serde_json::to_vec(&item).unwrap(), 1).await.unwrap();
                 }
             }

@@ -82,7 +82,12 @@ pub async fn list(State(app): State<App>, parameters: Parameters, headers: Heade
     let show = Show { history: false, history_output: false, ..Show::of(&parameters) };
     let engine = &app.engine;
     let statuses = stream::iter(page).map(|known| async move { InstanceStatus::of(engine, &known, show).await });
-    let statuses: Vec<InstanceStatus> = statuses.buffered(READERS).try_collect().await?;
+    // One that was purged meanwhile is left out.
+    let statuses = statuses.buffered(READERS).filter_map(async |status| match status {
+        Err(Declined::Unknown) => None,
+        status => Some(status),
+    });
+    let statuses: Vec<InstanceStatus> = statuses.try_collect().await?;
     Ok(json_page(&statuses, next.as_ref()))
 }
 

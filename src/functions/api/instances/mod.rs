@@ -16,6 +16,7 @@ mod status;
 
 use axum::{
     Json,
+    extract::DefaultBodyLimit,
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::any,
@@ -39,6 +40,9 @@ use crate::{
     store,
 };
 
+/// Bytes of a campaign file or a decision: far more than either needs.
+const LARGEST_BODY: usize = 4 << 20;
+
 /// The one function that can be started.
 const FUNCTION: &str = "campaign";
 
@@ -58,6 +62,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .route("/api/orchestrators/{functionName}/{instanceId}/{*rest}", any(nothing))
         .route("/api/instances/{instanceId}/{operation}", any(nothing))
         .route("/api/instances/{instanceId}/{operation}/{*rest}", any(nothing))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
 }
 
 /// A method that a path does not have is no path at all: the real one knows neither 405 nor HEAD.
@@ -192,6 +197,7 @@ impl From<ClientError> for Declined {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Unknown(_) => Self::Unknown,
+            ClientError::Store(error) => error.into(),
             error => Self::Broken(error.into()),
         }
     }
@@ -199,7 +205,11 @@ impl From<ClientError> for Declined {
 
 impl From<store::Error> for Declined {
     fn from(error: store::Error) -> Self {
-        Self::Broken(error.into())
+        match error {
+            // What an instance names is gone only with it: somebody purged it since it was looked up.
+            store::Error::NotFound { .. } => Self::Unknown,
+            error => Self::Broken(error.into()),
+        }
     }
 }
 
