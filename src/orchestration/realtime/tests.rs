@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use super::{exposures::Exposure, *};
 use crate::{
     agents::experimentation::deliveries::Table,
+    domain::id::DocumentId,
     orchestration::{
         engine::Clock,
         instance::{self, Instance, Request},
@@ -31,6 +32,7 @@ use crate::{
         layout,
         names::Run,
         plan::Plan,
+        recalls::{self, Recall},
         stage::{Agent, Stage},
         start::Start,
         workshop::{Providers, Workshop},
@@ -460,8 +462,10 @@ async fn what_cites_a_recalled_document_is_sent_to_nobody_any_more() {
             break;
         }
         for document in cited {
-            let recall = BlobPath::new(format!("recalls/{document}.json")).unwrap();
-            town.engine.store.blobs.put(&recall, b"{}".to_vec(), Precondition::None).await.unwrap();
+            let id = DocumentId::new(document.as_str()).unwrap();
+            let recall =
+                Recall { document: id, by: "Ada".to_owned(), reason: "wrong".to_owned(), at: town.engine.now() };
+            recalls::recall(town.engine.store.blobs.as_ref(), recall).await.unwrap();
             recalled.insert(document);
         }
         tokio::time::advance(LOOK_AFTER).await;
