@@ -11,6 +11,7 @@ mod explain;
 mod export;
 mod init;
 mod instance;
+mod package;
 mod results_table;
 mod run;
 mod watch;
@@ -45,6 +46,7 @@ enum Command {
     #[command(subcommand)]
     Instance(instance::Command),
     Dev(dev::Args),
+    Package(package::Args),
     Analyze(analyze::Args),
     Explain(explain::Args),
     Export(export::Args),
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Instance(command) => instance::run(command),
         Command::Dev(args) => dev::run(args),
+        Command::Package(args) => package::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Export(args) => export::run(args),
