@@ -20,5 +20,6 @@ pub mod package;
 pub mod report;
 pub mod stats;
 pub mod store;
+pub mod telemetry;
 
 pub use error::Error;

@@ -16,15 +16,16 @@ mod results_table;
 mod run;
 mod watch;
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{Error, domain::problem::Problem, store::Azure};
+use crate::{
+    Error,
+    domain::problem::Problem,
+    store::Azure,
+    telemetry::{self, Lines},
+};
 
 /// Personalizes marketing messages in which every claim is checked against an approved source.
 #[derive(Debug, Parser)]
@@ -67,10 +68,14 @@ pub enum Format {
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_tracing(match cli.command {
+    let by_default = match cli.command {
         Command::Dev(_) => "warn,cpo=info",
         _ => "warn",
-    });
+    };
+    let _telemetry = match telemetry::start(Lines::People, by_default) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return failed(&error),
+    };
     let result = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
@@ -85,20 +90,14 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The last thing this process does: there is nobody left to tell if standard error is closed too.
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => failed(&error),
     }
 }
 
-/// Logs go to standard error, and only what `CPO_LOG` asks for (e.g. `CPO_LOG=debug`).
-fn start_tracing(by_default: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CPO_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(by_default));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+fn failed(error: &Error) -> ExitCode {
+    // The last thing this process does: there is nobody left to tell if standard error is closed too.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::from(error.exit_code())
 }
 
 /// What `--storage` names.

@@ -10,34 +10,34 @@ use serde::Serialize;
 use crate::{domain::problem::Problem, orchestration::client::ClientError, store};
 
 /// Never holds a secret or a customer's data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// `urn:cpo:problem:<code>`
-    #[serde(rename = "type")]
-    kind: String,
-    title: &'static str,
-    #[serde(serialize_with = "as_number")]
     status: StatusCode,
     /// Stays the same from version to version.
     code: &'static str,
     detail: String,
     /// Each with the field at fault and what to do.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Problem>,
-    #[serde(skip)]
     retry_after: Option<u64>,
 }
 
-fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u16(status.as_u16())
+/// A refusal as it is sent.
+#[derive(Debug, Serialize)]
+struct Details<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[Problem]>::is_empty")]
+    errors: &'a [Problem],
 }
 
 impl Refusal {
     /// `code` in snake case.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        let title = status.canonical_reason().unwrap_or("Problem");
-        let kind = format!("urn:cpo:problem:{code}");
-        Self { kind, title, status, code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
     pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
@@ -125,7 +125,15 @@ impl From<PathRejection> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let json = serde_json::to_vec(&self).expect("texts and numbers are plain data");
+        let details = Details {
+            kind: format!("urn:cpo:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Problem"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            errors: &self.errors,
+        };
+        let json = serde_json::to_vec(&details).expect("texts and numbers are plain data");
         let mut response = (self.status, json).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);

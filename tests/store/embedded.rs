@@ -40,6 +40,32 @@ async fn queues_conform() {
     conformance::queues(&subject(folder.path(), "state/suite")).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn containers_that_are_folders_conform() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open_with(folder.path(), &["campaigns", "content"]).unwrap().store();
+    for below in ["campaigns/suite", "state/suite"] {
+        let subject = Subject { store: store.clone(), folder: path(below), shortest_lease: Duration::from_secs(1) };
+        conformance::blobs(&subject).await;
+        conformance::long_lists(&subject).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_put_into_a_containers_folder_by_hand_is_a_blob() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Embedded::open_with(folder.path(), &["campaigns", "content"]).unwrap().store().blobs;
+    fs::create_dir_all(folder.path().join("content/spring")).unwrap();
+    fs::write(folder.path().join("content/spring/offer.md"), b"ten percent").unwrap();
+    fs::write(folder.path().join("elsewhere.md"), b"no container").unwrap();
+    blobs.put(&path("content2/x"), b"{}".to_vec(), Precondition::Absent).await.unwrap();
+
+    assert_eq!(blobs.get(&path("content/spring/offer.md")).await.unwrap().bytes, b"ten percent");
+    assert_eq!(blobs.list(None).await.unwrap(), [path("content/spring/offer.md"), path("content2/x")]);
+    assert_eq!(blobs.list(Some(&path("content"))).await.unwrap(), [path("content/spring/offer.md")]);
+    assert_eq!(blobs.list(Some(&path("campaigns"))).await.unwrap(), []);
+}
+
 /// What a user finds in the folder of a campaign.
 #[tokio::test]
 async fn what_is_below_home_is_a_plain_file_and_the_rest_is_not() {

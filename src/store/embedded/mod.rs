@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use self::{database::Database, folder::Folder};
-use super::{Blob, BlobPath, Blobs, ETag, Error, Lease, Precondition, Store, limits};
+use super::{Blob, BlobPath, Blobs, ETag, Error, Head, Lease, Precondition, Store, limits};
 
 /// Clones share the same connection.
 #[derive(Debug, Clone)]
@@ -31,11 +31,19 @@ pub struct Embedded(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     folder: Folder,
-    /// The name of the folder in the store: `<home>/x` is the file `x`.
-    home: BlobPath,
+    files: Which,
     database: Database,
     /// A message was sent by this process and can be received at once.
     sent: Notify,
+}
+
+/// Which blobs are files of the folder. All others are in the database.
+#[derive(Debug)]
+enum Which {
+    /// Those below a path, which is taken off: `<path>/x` is the file `x`.
+    Below(BlobPath),
+    /// Those of these containers, under their own names.
+    In(&'static [&'static str]),
 }
 
 const DATABASE: &str = ".state.sqlite";
@@ -43,10 +51,19 @@ const DATABASE: &str = ".state.sqlite";
 impl Embedded {
     /// Makes the folder where there is none. Blobs below `home` are its files, with `home` taken off their names.
     pub fn open(folder: &Path, home: BlobPath) -> Result<Self, Error> {
+        Self::with(folder, Which::Below(home))
+    }
+
+    /// As [`Embedded::open`], of a folder that holds whole containers.
+    pub fn open_with(folder: &Path, containers: &'static [&'static str]) -> Result<Self, Error> {
+        Self::with(folder, Which::In(containers))
+    }
+
+    fn with(folder: &Path, files: Which) -> Result<Self, Error> {
         fs::create_dir_all(folder).map_err(|error| failure::of_file(&folder.display(), error))?;
         Ok(Self(Arc::new(Shared {
             folder: Folder::new(folder),
-            home,
+            files,
             database: Database::open(&folder.join(DATABASE))?,
             sent: Notify::new(),
         })))
@@ -73,10 +90,18 @@ impl Embedded {
         self.0.folder.remove_temporary_files()
     }
 
-    /// The name below `home`: of a file, unless there is a log of that name. Logs are rows wherever they are.
-    fn below_home(&self, path: &BlobPath) -> Option<BlobPath> {
-        let name = path.as_str().strip_prefix(self.0.home.as_str())?.strip_prefix('/')?;
-        Some(BlobPath::new(name).expect("the rest of a path after a `/` is a path"))
+    /// Its name as a file, unless there is a log of that name. Logs are rows wherever they are.
+    fn file(&self, path: &BlobPath) -> Option<BlobPath> {
+        match &self.0.files {
+            Which::Below(home) => {
+                let name = path.as_str().strip_prefix(home.as_str())?.strip_prefix('/')?;
+                Some(BlobPath::new(name).expect("the rest of a path after a `/` is a path"))
+            }
+            Which::In(containers) => {
+                let (container, _) = path.as_str().split_once('/')?;
+                containers.contains(&container).then(|| path.clone())
+            }
+        }
     }
 
     fn is_log(&self, path: &BlobPath) -> Result<bool, Error> {
@@ -84,7 +109,7 @@ impl Embedded {
     }
 
     fn file_to_write(&self, path: &BlobPath) -> Result<Option<BlobPath>, Error> {
-        match self.below_home(path) {
+        match self.file(path) {
             Some(name) if folder::is_private(&name) => limits::refused(path, "the name is the store's own".to_owned()),
             Some(name) if !self.is_log(path)? => Ok(Some(name)),
             _ => Ok(None),
@@ -93,26 +118,54 @@ impl Embedded {
 
     /// All files that are below a folder of the whole store.
     fn files(&self, folder: Option<&BlobPath>) -> Result<Vec<BlobPath>, Error> {
-        let within = folder.and_then(|folder| self.below_home(folder));
-        let above = folder.is_none_or(|folder| format!("{}/", self.0.home).starts_with(&format!("{folder}/")));
-        if within.is_none() && !above {
-            return Ok(Vec::new());
+        match &self.0.files {
+            Which::Below(home) => {
+                let within = folder.and_then(|folder| self.file(folder));
+                let above = folder.is_none_or(|folder| format!("{home}/").starts_with(&format!("{folder}/")));
+                if within.is_none() && !above {
+                    return Ok(Vec::new());
+                }
+                let names = self.0.folder.list(within.as_ref())?;
+                let path = |name: &BlobPath| BlobPath::new(format!("{home}/{name}"));
+                Ok(names.iter().filter_map(|name| path(name).ok()).collect())
+            }
+            Which::In(containers) => {
+                let container = |name: &&str| BlobPath::new(*name).expect("the name of a container is a path");
+                let folders: Vec<BlobPath> = match folder {
+                    None => containers.iter().map(container).collect(),
+                    Some(folder) => {
+                        let first = folder.as_str().split('/').next().unwrap_or_default();
+                        containers.contains(&first).then(|| folder.clone()).into_iter().collect()
+                    }
+                };
+                let lists = folders.iter().map(|folder| self.0.folder.list(Some(folder)));
+                Ok(lists.collect::<Result<Vec<_>, _>>()?.concat())
+            }
         }
-        let names = self.0.folder.list(within.as_ref())?;
-        let path = |name: &BlobPath| BlobPath::new(format!("{}/{name}", self.0.home));
-        Ok(names.iter().filter_map(|name| path(name).ok()).collect())
     }
 }
 
 #[async_trait]
 impl Blobs for Embedded {
     async fn get(&self, path: &BlobPath) -> Result<Blob, Error> {
-        if let Some(name) = self.below_home(path)
+        if let Some(name) = self.file(path)
             && let Some(blob) = self.0.folder.get(&name)?
         {
             return Ok(blob);
         }
         self.0.database.read(path, |connection| rows::get(connection, path))
+    }
+
+    async fn head(&self, path: &BlobPath, most: usize) -> Result<Head, Error> {
+        if let Some(name) = self.file(path)
+            && let Some(head) = self.0.folder.head(&name, most)?
+        {
+            return Ok(head);
+        }
+        let Blob { mut bytes, etag } = self.get(path).await?;
+        let len = bytes.len() as u64;
+        bytes.truncate(most);
+        Ok(Head { etag, len, bytes })
     }
 
     async fn put(&self, path: &BlobPath, bytes: Vec<u8>, when: Precondition) -> Result<ETag, Error> {
@@ -123,7 +176,7 @@ impl Blobs for Embedded {
     }
 
     async fn get_file(&self, path: &BlobPath, file: &Path) -> Result<ETag, Error> {
-        if let Some(name) = self.below_home(path) {
+        if let Some(name) = self.file(path) {
             let (shared, file) = (self.0.clone(), file.to_owned());
             if let Some(etag) = at_length(path, move || shared.folder.get_file(&name, &file)).await? {
                 return Ok(etag);
@@ -149,7 +202,7 @@ impl Blobs for Embedded {
 
     async fn append(&self, path: &BlobPath, record: Vec<u8>) -> Result<u64, Error> {
         limits::record(path, &record)?;
-        if let Some(name) = self.below_home(path)
+        if let Some(name) = self.file(path)
             && self.0.folder.is_there(&name)
         {
             return limits::refused(path, "it is not a log".to_owned());
@@ -166,7 +219,7 @@ impl Blobs for Embedded {
     }
 
     async fn delete(&self, path: &BlobPath) -> Result<(), Error> {
-        if let Some(name) = self.below_home(path) {
+        if let Some(name) = self.file(path) {
             self.0.folder.delete(&name)?;
         }
         self.0.database.change(path, |change| rows::delete(change, path))
