@@ -11,6 +11,7 @@ mod explain;
 mod export;
 mod init;
 mod instance;
+mod package;
 mod results_table;
 mod run;
 mod serve;
@@ -48,6 +49,7 @@ enum Command {
     Instance(instance::Command),
     Dev(dev::Args),
     Serve(serve::Args),
+    Package(package::Args),
     Analyze(analyze::Args),
     Explain(explain::Args),
     Export(export::Args),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Dev(args) => dev::run(args),
         // It has exit codes of its own.
         Command::Serve(args) => return serve::run(args),
+        Command::Package(args) => package::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Export(args) => export::run(args),
