@@ -60,11 +60,25 @@ pub(super) fn routes() -> Router<App> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, fs, path::Path};
+    use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
-    use serde_json::Value;
+    use axum::{
+        body::{Body, Bytes, to_bytes},
+        http::{Request, StatusCode},
+    };
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde_json::{Value, json};
+    use tower::ServiceExt as _;
 
     use super::*;
+    use crate::{
+        functions::{access::Access, api::uploads::UploadUrls},
+        orchestration::{
+            engine::Clock,
+            workshop::{Providers, Workshop},
+        },
+        store::Memory,
+    };
 
     /// The bindings of every folder.
     fn folders() -> BTreeMap<String, Vec<Value>> {
@@ -142,5 +156,83 @@ mod tests {
         assert_eq!(host["customHandler"]["description"]["arguments"], serde_json::json!(["serve"]));
         assert_eq!(host["customHandler"]["enableForwardingHttpRequest"], true);
         assert_eq!(host["functionTimeout"], "00:10:00");
+    }
+
+    fn app() -> Router {
+        let (store, scratch) = (Memory::default().store(), std::env::temp_dir());
+        let workshop = Workshop::new(store.clone(), scratch.clone(), Providers::default());
+        let app = App {
+            engine: Arc::new(Engine::new(store, Arc::new(workshop), Clock::default())),
+            scratch: scratch.into(),
+            uploads: UploadUrls::Here,
+            access: Access::Nobody,
+            realtime: Arc::default(),
+        };
+        crate::functions::router(app)
+    }
+
+    async fn call(app: &Router, function: &str, body: impl Into<Body>) -> (StatusCode, Bytes) {
+        let request = Request::post(format!("/{function}")).body(body.into()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        (response.status(), to_bytes(response.into_body(), usize::MAX).await.unwrap())
+    }
+
+    fn envelope(trigger: &Trigger, message: &[u8]) -> String {
+        let (data, metadata) = match trigger {
+            Trigger::Queue(_) => (
+                json!({queues::MESSAGE: STANDARD.encode(message)}),
+                json!({"DequeueCount": "1", "Id": "\"id\"", "PopReceipt": "\"x\""}),
+            ),
+            Trigger::Blob(container) => {
+                let uri = format!("\"https://a.blob.core.windows.net/{container}/nothing%20there.csv\"");
+                (json!({"blob": STANDARD.encode(message)}), json!({"Uri": uri}))
+            }
+            Trigger::Timer => (json!({timer::TIMER: {"ScheduleStatus": null, "IsPastDue": true}}), json!({})),
+        };
+        json!({"Data": data, "Metadata": metadata}).to_string()
+    }
+
+    #[tokio::test]
+    async fn every_function_answers_what_its_host_sends_with_an_object_of_json() {
+        let app = app();
+        for (name, trigger) in functions() {
+            let message = match name.strip_suffix("-poison").unwrap_or(&name) {
+                "orchestrate" => r#"{"schema":"wake/1","campaign":"gone"}"#.to_owned(),
+                "storage-events" => r#"{"eventType":"Microsoft.Storage.BlobTierChanged","subject":"/x"}"#.to_owned(),
+                _ => r#"{"schema":"item/1","campaign":"gone","generation":1,"step":"label","index":3,"attempt":1,
+                         "allowance":0.0,"version":1,"expected":1}"#
+                    .to_owned(),
+            };
+            let (status, body) = call(&app, &name, envelope(&trigger, message.as_bytes())).await;
+            assert_eq!(status, StatusCode::OK, "{name}: {body:?}");
+            let answer: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(answer["Outputs"], json!({}), "{name}");
+            assert!(answer["Logs"].as_array().unwrap().iter().all(Value::is_string), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_envelope_never_counts_as_done() {
+        let app = app();
+        for (name, trigger) in functions() {
+            let good = envelope(&trigger, b"{}");
+            for body in ["", "null", "{}", "[]", r#"{"Data":{},"Metadata":{}}"#, &good[..good.len() / 2]] {
+                let (status, _) = call(&app, &name, body.to_owned()).await;
+                assert_eq!(status, StatusCode::BAD_REQUEST, "{name}: {body}");
+            }
+        }
+        let get = Request::get("/segment").body(Body::empty()).unwrap();
+        assert_eq!(app.oneshot(get).await.unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_nobody_can_read_comes_again_and_a_large_blob_comes_once() {
+        let app = app();
+        for (name, trigger) in functions().iter().filter(|(name, _)| !name.ends_with("-poison")) {
+            let large = vec![0; if matches!(trigger, Trigger::Queue(_)) { 10 } else { 20_000_000 }];
+            let (status, _) = call(&app, name, envelope(trigger, &large)).await;
+            let is_message = matches!(trigger, Trigger::Queue(_));
+            assert_eq!(status.is_success(), !is_message, "{name}: {status}");
+        }
     }
 }
