@@ -4,11 +4,7 @@ mod blobs;
 mod queues;
 mod timer;
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    routing::{MethodRouter, post},
-};
+use axum::{Router, extract::DefaultBodyLimit, routing::post};
 
 use super::App;
 use crate::{
@@ -19,10 +15,18 @@ use crate::{
 /// What sets a function off, as its folder's `function.json` says it to the host.
 enum Trigger {
     /// The queue of the function's name, and what is done with its messages.
-    Queue(MethodRouter<App>),
+    Queue(Duty),
     /// A container, of whose blobs Event Grid tells.
     Blob(&'static str),
     Timer,
+}
+
+enum Duty {
+    TakeTurn,
+    HearOfFiles,
+    Work,
+    GiveUp,
+    SetAside,
 }
 
 fn functions() -> Vec<(String, Trigger)> {
@@ -32,14 +36,14 @@ fn functions() -> Vec<(String, Trigger)> {
         ("content-changed".to_owned(), Trigger::Blob("content")),
         ("outcomes-uploaded".to_owned(), Trigger::Blob("outcomes")),
     ];
-    let mut queue = |queue: QueueName, messages: MethodRouter<App>, poison: MethodRouter<App>| {
+    let mut queue = |queue: QueueName, messages: Duty, poison: Duty| {
         functions.push((queue.poison().to_string(), Trigger::Queue(poison)));
         functions.push((queue.to_string(), Trigger::Queue(messages)));
     };
-    queue(Engine::storage_event_queue(), post(queues::hear_of_files), post(queues::set_aside));
-    queue(Engine::orchestrate(), post(queues::orchestrate), post(queues::set_aside));
+    queue(Engine::storage_event_queue(), Duty::HearOfFiles, Duty::SetAside);
+    queue(Engine::orchestrate(), Duty::TakeTurn, Duty::SetAside);
     for agent in Agent::ALL {
-        queue(agent.queue(), post(queues::work), post(queues::give_up));
+        queue(agent.queue(), Duty::Work, Duty::GiveUp);
     }
     functions
 }
@@ -49,7 +53,11 @@ pub(super) fn routes() -> Router<App> {
     let mut routes = Router::new();
     for (name, trigger) in functions() {
         let handler = match trigger {
-            Trigger::Queue(handler) => handler,
+            Trigger::Queue(Duty::TakeTurn) => post(queues::take_turn),
+            Trigger::Queue(Duty::HearOfFiles) => post(queues::hear_of_files),
+            Trigger::Queue(Duty::Work) => post(queues::work),
+            Trigger::Queue(Duty::GiveUp) => post(queues::give_up),
+            Trigger::Queue(Duty::SetAside) => post(queues::set_aside),
             Trigger::Blob(container) => post(move |app, body| blobs::arrived(container, app, body)),
             Trigger::Timer => post(timer::sweep),
         };
