@@ -194,7 +194,7 @@ async fn waited_for(subject: &Subject, from: &[QueueName], at_most: Duration) ->
 
 async fn who_waits_hears_of_a_message(subject: Subject) {
     let queues = [queue("hear"), queue("hear")];
-    for i in 0..10u8 {
+    for i in b'0'..=b'9' {
         let waiting = {
             let (subject, queues) = (subject.clone(), queues.clone());
             tokio::spawn(async move { waited_for(&subject, &queues, HOUR).await })
