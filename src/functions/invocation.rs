@@ -139,6 +139,11 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
     use axum::{
         body::Body,
         http::Request,
@@ -194,6 +199,47 @@ mod tests {
         for none in [None, Some(""), Some("a/../b"), Some("real,")] {
             let id = id(none).await;
             assert!(Uuid::parse_str(&id).is_ok(), "{none:?} gave {id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_line_of_a_call_says_which_call_and_campaign_it_is_about() {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).with_env_filter("cpo=warn");
+        let guard = tracing::subscriber::set_default(log.finish());
+        let handler = async || tracing::warn!("at work");
+        let routes = layered(Router::new().route("/api/campaigns/{id}/results", get(handler)));
+        let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+        let request = Request::get("/api/campaigns/spring/results")
+            .header("x-azure-functions-invocationid", "spoof, 6f1b7e3c")
+            .header("traceparent", format!("00-{trace}-{parent}-01"))
+            .body(Body::empty());
+        routes.oneshot(request.unwrap()).await.unwrap();
+        drop(guard);
+        let line: serde_json::Value = serde_json::from_slice(&lines.0.lock().unwrap()).unwrap();
+        let call = &line["spans"][0];
+        let expected = [
+            ("invocation", "6f1b7e3c"),
+            ("route", "/api/campaigns/{id}/results"),
+            ("campaign", "spring"),
+            ("trace", trace),
+            ("parent", parent),
+        ];
+        for (key, value) in expected {
+            assert_eq!(call[key], value, "{line}");
         }
     }
 }

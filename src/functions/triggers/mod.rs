@@ -4,11 +4,7 @@ mod blobs;
 mod queues;
 mod timer;
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    routing::{MethodRouter, post},
-};
+use axum::{Router, extract::DefaultBodyLimit, routing::post};
 
 use super::App;
 use crate::{
@@ -19,10 +15,18 @@ use crate::{
 /// What sets a function off, as its folder's `function.json` says it to the host.
 enum Trigger {
     /// The queue of the function's name, and what is done with its messages.
-    Queue(Box<MethodRouter<App>>),
+    Queue(Duty),
     /// A container, of whose blobs Event Grid tells.
     Blob(&'static str),
     Timer,
+}
+
+enum Duty {
+    TakeTurn,
+    HearOfFiles,
+    Work,
+    GiveUp,
+    SetAside,
 }
 
 fn functions() -> Vec<(String, Trigger)> {
@@ -32,14 +36,14 @@ fn functions() -> Vec<(String, Trigger)> {
         ("content-changed".to_owned(), Trigger::Blob("content")),
         ("outcomes-uploaded".to_owned(), Trigger::Blob("outcomes")),
     ];
-    let mut queue = |queue: QueueName, messages: MethodRouter<App>, poison: MethodRouter<App>| {
-        functions.push((queue.poison().to_string(), Trigger::Queue(Box::new(poison))));
-        functions.push((queue.to_string(), Trigger::Queue(Box::new(messages))));
+    let mut queue = |queue: QueueName, messages: Duty, poison: Duty| {
+        functions.push((queue.poison().to_string(), Trigger::Queue(poison)));
+        functions.push((queue.to_string(), Trigger::Queue(messages)));
     };
-    queue(Engine::storage_event_queue(), post(queues::hear_of_files), post(queues::set_aside));
-    queue(Engine::orchestrate(), post(queues::orchestrate), post(queues::set_aside));
+    queue(Engine::storage_event_queue(), Duty::HearOfFiles, Duty::SetAside);
+    queue(Engine::orchestrate(), Duty::TakeTurn, Duty::SetAside);
     for agent in Agent::ALL {
-        queue(agent.queue(), post(queues::work), post(queues::give_up));
+        queue(agent.queue(), Duty::Work, Duty::GiveUp);
     }
     functions
 }
@@ -49,7 +53,11 @@ pub(super) fn routes() -> Router<App> {
     let mut routes = Router::new();
     for (name, trigger) in functions() {
         let handler = match trigger {
-            Trigger::Queue(handler) => *handler,
+            Trigger::Queue(Duty::TakeTurn) => post(queues::take_turn),
+            Trigger::Queue(Duty::HearOfFiles) => post(queues::hear_of_files),
+            Trigger::Queue(Duty::Work) => post(queues::work),
+            Trigger::Queue(Duty::GiveUp) => post(queues::give_up),
+            Trigger::Queue(Duty::SetAside) => post(queues::set_aside),
             Trigger::Blob(container) => post(move |app, body| blobs::arrived(container, app, body)),
             Trigger::Timer => post(timer::sweep),
         };
@@ -60,11 +68,25 @@ pub(super) fn routes() -> Router<App> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, fs, path::Path};
+    use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
-    use serde_json::Value;
+    use axum::{
+        body::{Body, Bytes, to_bytes},
+        http::{Request, StatusCode},
+    };
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde_json::{Value, json};
+    use tower::ServiceExt as _;
 
     use super::*;
+    use crate::{
+        functions::{access::Access, api::uploads::UploadUrls},
+        orchestration::{
+            engine::Clock,
+            workshop::{Providers, Workshop},
+        },
+        store::Memory,
+    };
 
     /// The bindings of every folder.
     fn folders() -> BTreeMap<String, Vec<Value>> {
@@ -142,5 +164,83 @@ mod tests {
         assert_eq!(host["customHandler"]["description"]["arguments"], serde_json::json!(["serve"]));
         assert_eq!(host["customHandler"]["enableForwardingHttpRequest"], true);
         assert_eq!(host["functionTimeout"], "00:10:00");
+    }
+
+    fn app() -> Router {
+        let (store, scratch) = (Memory::default().store(), std::env::temp_dir());
+        let workshop = Workshop::new(store.clone(), scratch.clone(), Providers::default());
+        let app = App {
+            engine: Arc::new(Engine::new(store, Arc::new(workshop), Clock::default())),
+            scratch: scratch.into(),
+            uploads: UploadUrls::Here,
+            access: Access::Nobody,
+            realtime: Arc::default(),
+        };
+        crate::functions::router(app)
+    }
+
+    async fn call(app: &Router, function: &str, body: impl Into<Body>) -> (StatusCode, Bytes) {
+        let request = Request::post(format!("/{function}")).body(body.into()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        (response.status(), to_bytes(response.into_body(), usize::MAX).await.unwrap())
+    }
+
+    fn envelope(trigger: &Trigger, message: &[u8]) -> String {
+        let (data, metadata) = match trigger {
+            Trigger::Queue(_) => (
+                json!({queues::MESSAGE: STANDARD.encode(message)}),
+                json!({"DequeueCount": "1", "Id": "\"id\"", "PopReceipt": "\"x\""}),
+            ),
+            Trigger::Blob(container) => {
+                let uri = format!("\"https://a.blob.core.windows.net/{container}/nothing%20there.csv\"");
+                (json!({"blob": STANDARD.encode(message)}), json!({"Uri": uri}))
+            }
+            Trigger::Timer => (json!({timer::TIMER: {"ScheduleStatus": null, "IsPastDue": true}}), json!({})),
+        };
+        json!({"Data": data, "Metadata": metadata}).to_string()
+    }
+
+    #[tokio::test]
+    async fn every_function_answers_what_its_host_sends_with_an_object_of_json() {
+        let app = app();
+        for (name, trigger) in functions() {
+            let message = match name.strip_suffix("-poison").unwrap_or(&name) {
+                "orchestrate" => r#"{"schema":"wake/1","campaign":"gone"}"#.to_owned(),
+                "storage-events" => r#"{"eventType":"Microsoft.Storage.BlobTierChanged","subject":"/x"}"#.to_owned(),
+                _ => r#"{"schema":"item/1","campaign":"gone","generation":1,"step":"label","index":3,"attempt":1,
+                         "allowance":0.0,"version":1,"expected":1}"#
+                    .to_owned(),
+            };
+            let (status, body) = call(&app, &name, envelope(&trigger, message.as_bytes())).await;
+            assert_eq!(status, StatusCode::OK, "{name}: {body:?}");
+            let answer: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(answer["Outputs"], json!({}), "{name}");
+            assert!(answer["Logs"].as_array().unwrap().iter().all(Value::is_string), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_envelope_never_counts_as_done() {
+        let app = app();
+        for (name, trigger) in functions() {
+            let good = envelope(&trigger, b"{}");
+            for body in ["", "null", "{}", "[]", r#"{"Data":{},"Metadata":{}}"#, &good[..good.len() / 2]] {
+                let (status, _) = call(&app, &name, body.to_owned()).await;
+                assert_eq!(status, StatusCode::BAD_REQUEST, "{name}: {body}");
+            }
+        }
+        let get = Request::get("/segment").body(Body::empty()).unwrap();
+        assert_eq!(app.oneshot(get).await.unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_nobody_can_read_comes_again_and_a_large_blob_comes_once() {
+        let app = app();
+        for (name, trigger) in functions().iter().filter(|(name, _)| !name.ends_with("-poison")) {
+            let large = vec![0; if matches!(trigger, Trigger::Queue(_)) { 10 } else { 20_000_000 }];
+            let (status, _) = call(&app, name, envelope(trigger, &large)).await;
+            let is_message = matches!(trigger, Trigger::Queue(_));
+            assert_eq!(status.is_success(), !is_message, "{name}: {status}");
+        }
     }
 }

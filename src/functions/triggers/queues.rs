@@ -18,7 +18,7 @@ use crate::{
 pub(super) const MESSAGE: &str = "message";
 
 /// Takes a campaign's turn.
-pub(super) async fn orchestrate(State(app): State<App>, body: Bytes) -> Result<Done, Failed> {
+pub(super) async fn take_turn(State(app): State<App>, body: Bytes) -> Result<Done, Failed> {
     let (message, about) = read(&body)?;
     app.engine.orchestrate_message(&message.body).await?;
     Ok(Done::saying(about))
