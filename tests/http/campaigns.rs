@@ -61,7 +61,7 @@ async fn a_campaign_in_toml_is_the_same_campaign() {
     assert_eq!(wrong.refused(422), "invalid_input");
     assert!(wrong.json()["errors"][0]["line"].as_u64() > Some(1), "{:#}", wrong.json());
     let campaigns = served.get("/api/campaigns").await.expect(200);
-    assert_eq!(campaigns["campaigns"].as_array().unwrap().len(), 1);
+    assert_eq!(campaigns["items"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,12 +75,12 @@ async fn a_start_before_its_upload_begins_when_the_file_arrives() {
     let mut other = spec.clone();
     other["campaign"]["name"] = "Another".into();
     assert_eq!(served.post("/api/campaigns", &other).await.refused(409), "other_inputs");
-    assert_eq!(served.get("/api/campaigns").await.expect(200)["campaigns"][0]["status"], "pending");
+    assert_eq!(served.get("/api/campaigns").await.expect(200)["items"][0]["status"], "pending");
 
     served.put(&format!("/api/uploads/{LATER}"), customers()).await.expect(201);
     // Nobody asks for it again: the event does.
     served.with_host(served.until("spring", "completed")).await;
-    assert_eq!(served.get("/api/campaigns").await.expect(200)["campaigns"].as_array().unwrap().len(), 1);
+    assert_eq!(served.get("/api/campaigns").await.expect(200)["items"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,7 +167,7 @@ async fn what_cannot_work_is_refused_before_anything_is_kept() {
     assert_eq!(served.post("/api/campaigns", &json!([1])).await.refused(422), "invalid_input");
     let text = Request::post("/api/campaigns").header("content-type", "text/plain").body(Body::from("{}")).unwrap();
     assert_eq!(served.call(text).await.refused(415), "unsupported_media_type");
-    assert_eq!(served.get("/api/campaigns").await.expect(200)["campaigns"], json!([]));
+    assert_eq!(served.get("/api/campaigns").await.expect(200)["items"], json!([]));
     assert_eq!(served.get("/api/campaigns/spring").await.refused(404), "unknown_campaign");
 }
 
@@ -182,7 +182,7 @@ async fn pages_have_every_campaign_once() {
     loop {
         let page = served.get(&format!("/api/campaigns?top=2{after}")).await.expect(200);
         seen.extend(
-            page["campaigns"].as_array().unwrap().iter().map(|campaign| campaign["id"].as_str().unwrap().to_owned()),
+            page["items"].as_array().unwrap().iter().map(|campaign| campaign["id"].as_str().unwrap().to_owned()),
         );
         let Some(next) = page["next"].as_str() else { break };
         after = format!("&after={next}");

@@ -49,7 +49,7 @@ async fn content_is_listed_with_what_is_wrong_with_it() {
     let mut after = String::new();
     loop {
         let page = served.get(&format!("/api/content?top=2{after}")).await.expect(200);
-        files.extend(page["files"].as_array().unwrap().clone());
+        files.extend(page["items"].as_array().unwrap().clone());
         let Some(next) = page["next"].as_str() else { break };
         after = format!("&after={next}");
     }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::page;
 use crate::{
     Error,
     config::Campaign,
@@ -240,15 +241,6 @@ impl Page {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Listed {
-    campaigns: Vec<Entry>,
-    /// For `after` of the next page; absent where this is the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    next: Option<CampaignId>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
 struct Entry {
     #[schema(value_type = String)]
     id: CampaignId,
@@ -283,13 +275,13 @@ impl Progress {
 #[utoipa::path(
     get, path = "/api/campaigns", tag = "campaigns", params(Page),
     responses(
-        (status = 200, description = "A page of them", body = Listed),
+        (status = 200, description = "A page of them", body = page::Page<Entry>),
         (status = 400, description = "The query is malformed", content_type = "application/problem+json"),
         (status = 422, description = "There is no such page", content_type = "application/problem+json"),
         (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
     )
 )]
-async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<axum::Json<Listed>, Refusal> {
+async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<axum::Json<page::Page<Entry>>, Refusal> {
     let top = page.top()?;
     let mut ids = BTreeSet::from_iter(app.engine.campaigns().await?);
     ids.extend(intake::all_pending(&app.engine).await?);
@@ -300,7 +292,7 @@ async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<axum::
         campaigns.extend(entry(&app.engine, id).await?);
     }
     let next = rest.next().and_then(|_| campaigns.last().map(|last| last.id.clone()));
-    Ok(axum::Json(Listed { campaigns, next }))
+    Ok(axum::Json(page::Page { items: campaigns, next: next.map(|id| id.to_string()) }))
 }
 
 /// `None`: it was removed meanwhile.

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::campaigns::Page;
+use super::page;
 use crate::{
     domain::{id::DocumentId, problem::Problem},
     functions::{
@@ -17,7 +18,6 @@ use crate::{
         content::{self, Check},
         recalls::{self, Citing, Recall},
     },
-    store::BlobPath,
 };
 
 /// Bytes of who recalls and why.
@@ -25,15 +25,6 @@ const MAX_NOTE: usize = 256;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(recall))
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct Listed {
-    files: Vec<File>,
-    /// For `after` of the next page; absent where this is the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    next: Option<BlobPath>,
 }
 
 /// A file of the container `content`, as it was when it last changed.
@@ -51,13 +42,13 @@ struct File {
 #[utoipa::path(
     get, path = "/api/content", tag = "content", params(Page),
     responses(
-        (status = 200, description = "A page of files", body = Listed),
+        (status = 200, description = "A page of files", body = page::Page<File>),
         (status = 400, description = "The query is malformed", content_type = "application/problem+json"),
         (status = 422, description = "There is no such page", content_type = "application/problem+json"),
         (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
     )
 )]
-async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Json<Listed>, Refusal> {
+async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Json<page::Page<File>>, Refusal> {
     let top = page.top()?;
     let mut checks = content::checks(&app.engine, page.after.as_deref(), top + 1).await?;
     let has_more = checks.len() > top;
@@ -68,7 +59,8 @@ async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Json<L
         let ids = check.documents.iter().map(|entry| &entry.id);
         File { recalled: ids.filter(|id| recalled.contains(*id)).cloned().collect(), check }
     };
-    Ok(Json(Listed { files: checks.into_iter().map(file).collect(), next }))
+    let items = checks.into_iter().map(file).collect();
+    Ok(Json(page::Page { items, next: next.map(|path| path.to_string()) }))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

@@ -241,7 +241,13 @@ async fn files(
         ("path" = String, Path, description = "as the list says", example = "ingest/quality.json"),
     ),
     responses(
-        (status = OK, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = OK, description = "by the file's kind", content(
+            (Vec<u8> = "application/octet-stream"),
+            (Vec<u8> = "application/vnd.apache.parquet"),
+            (serde_json::Value = "application/json"),
+            (String = "text/csv"),
+            (String = "text/html"),
+        )),
         (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
         (status = NOT_FOUND, description = "there is no such campaign, or no such file", body = Refusal, content_type = "application/problem+json"),
     )
