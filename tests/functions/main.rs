@@ -2,4 +2,5 @@
 
 mod answers;
 mod double;
+mod life;
 mod recorded;

@@ -19,4 +19,5 @@ pub mod json;
 pub mod outcome;
 pub mod package;
 pub mod process;
+pub mod pump;
 pub mod wire;
