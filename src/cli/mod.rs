@@ -13,6 +13,7 @@ mod init;
 mod instance;
 mod results_table;
 mod run;
+mod serve;
 mod watch;
 
 use std::{
@@ -22,6 +23,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
 
 use crate::{Error, domain::problem::Problem, store::Azure};
 
@@ -45,6 +47,7 @@ enum Command {
     #[command(subcommand)]
     Instance(instance::Command),
     Dev(dev::Args),
+    Serve(serve::Args),
     Analyze(analyze::Args),
     Explain(explain::Args),
     Export(export::Args),
@@ -65,16 +68,19 @@ pub enum Format {
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_tracing(match cli.command {
-        Command::Dev(_) => "warn,cpo=info",
-        _ => "warn",
-    });
+    match cli.command {
+        Command::Serve(_) => serve::start_logging(),
+        Command::Dev(_) => start_tracing("warn,cpo=info"),
+        _ => start_tracing("warn"),
+    }
     let result = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
         Command::Run(args) => run::run(args),
         Command::Instance(command) => instance::run(command),
         Command::Dev(args) => dev::run(args),
+        // It has exit codes of its own.
+        Command::Serve(args) => return serve::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Export(args) => export::run(args),
@@ -92,10 +98,13 @@ pub fn main() -> ExitCode {
 
 /// Logs go to standard error, and only what `CPO_LOG` asks for (e.g. `CPO_LOG=debug`).
 fn start_tracing(by_default: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CPO_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(by_default));
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    let log = tracing_subscriber::fmt().with_env_filter(log_filter(by_default));
+    log.with_writer(std::io::stderr).with_ansi(colours).init();
+}
+
+fn log_filter(by_default: &str) -> EnvFilter {
+    EnvFilter::try_from_env("CPO_LOG").unwrap_or_else(|_| EnvFilter::new(by_default))
 }
 
 /// What `--storage` names.

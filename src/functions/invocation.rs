@@ -1,12 +1,40 @@
 //! One call of the app: its id, its deadline, what becomes of a panic.
+//!
+//! **Once, although asked again.** The host sends a call without a body up to four times under one id when the connection
+//! drops before the answer. A handler that changes something takes an [`Invocation`] and names by its id what it asks
+//! for, e.g. `EventId::new(invocation.id)` for a request to a campaign: the second time finds the first one's. What is
+//! named by its content or by the campaign needs no more. For a *message* the id is worth nothing: each delivery has
+//! another one. Items are known by their names there.
+//!
+//! **A deadline**, because a call that outlives the host's `functionTimeout` takes the process with it, and all other
+//! calls in it. What a call was doing then is dropped at its next wait, as if the process had died there.
+//!
+//! **A panic** ends its own call only. The process goes on: if it died, every other message in it would lose a try.
 
-use axum::{Router, extract::FromRequestParts, http::request::Parts};
+use std::{any::Any, time::Duration};
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, MatchedPath, RawPathParams, Request, rejection::RawPathParamsRejection},
+    http::{HeaderMap, StatusCode, request::Parts},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+};
+use tokio::time::{Instant, timeout};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::{Instrument as _, Span, field::Empty};
 use uuid::Uuid;
 
-const ID: &str = "x-azure-functions-invocationid";
+use super::refusal::Refusal;
+use crate::{domain::id::CampaignId, orchestration::instance::EventId};
 
-/// The host's id of a call. It sends a call without a body again, under the same id, when the connection drops: whatever
-/// a call asks for is named by this id, so that it is done once.
+const ID: &str = "x-azure-functions-invocationid";
+/// Above what an item may take, below the `functionTimeout` of host.json.
+const TRIGGER_TIME: Duration = Duration::from_secs(280);
+/// The platform ends an HTTP call after 230 s, without a word.
+const HTTP_TIME: Duration = Duration::from_secs(200);
+
+/// The host's id of a call; fit to be the id of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
     pub id: String,
@@ -18,11 +46,179 @@ impl<S: Sync> FromRequestParts<S> for Invocation {
     /// A client may send the header too; the host puts its own behind a comma. Without a host every call is a new one.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let header = parts.headers.get(ID).and_then(|value| value.to_str().ok());
-        let id = header.and_then(|ids| ids.rsplit(',').next()).map(str::trim).filter(|id| !id.is_empty());
-        Ok(Self { id: id.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned) })
+        let id = header.and_then(|ids| ids.rsplit(',').next()).map(str::trim);
+        let id = id.filter(|id| EventId::new(*id).is_ok()).map(str::to_owned);
+        // Whoever asks again in the same call is told the same.
+        let Invocation { id } = parts
+            .extensions
+            .get_or_insert_with(|| Self { id: id.unwrap_or_else(|| Uuid::new_v4().to_string()) })
+            .clone();
+        Ok(Self { id })
     }
 }
 
+/// Around everything but `GET /`.
 pub(super) fn layered(routes: Router) -> Router {
-    routes
+    routes.layer(CatchPanicLayer::custom(panicked)).layer(middleware::from_fn(watched))
+}
+
+/// Runs a call in its span and within its time.
+async fn watched(
+    invocation: Invocation,
+    route: Option<MatchedPath>,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let span = span(&invocation, route, request.headers());
+    if let Some(campaign) = params.as_ref().ok().and_then(|params| campaign(route, params)) {
+        span.record("campaign", campaign.as_str());
+    }
+    let (limit, late) = if is_trigger(route) {
+        (TRIGGER_TIME, StatusCode::INTERNAL_SERVER_ERROR)
+    } else {
+        (HTTP_TIME, StatusCode::SERVICE_UNAVAILABLE)
+    };
+    let answer = async {
+        let since = Instant::now();
+        let response = match timeout(limit, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => {
+                tracing::error!(seconds = limit.as_secs(), "a call took too long and was ended");
+                let detail = format!("it took more than {} s; ask again, or for less", limit.as_secs());
+                Refusal::new(late, "too_slow", detail).into_response()
+            }
+        };
+        tracing::debug!(status = response.status().as_u16(), ms = since.elapsed().as_millis(), "answered");
+        response
+    };
+    answer.instrument(span).await
+}
+
+/// Functions stand at the top level; what is called over HTTP stands in a folder.
+fn is_trigger(route: &str) -> bool {
+    !route.is_empty() && !["/api", "/console"].iter().any(|folder| route.starts_with(folder))
+}
+
+/// On every line that is logged meanwhile, as it is of the highest level. What is empty is filled in when it is known.
+fn span(Invocation { id }: &Invocation, route: &str, headers: &HeaderMap) -> Span {
+    let span = tracing::error_span!(
+        "call", invocation = %id, route, trace = Empty, parent = Empty, campaign = Empty, stage = Empty, item = Empty,
+        attempt = Empty, delivery = Empty
+    );
+    let header = headers.get("traceparent").and_then(|header| header.to_str().ok());
+    if let Some((trace, parent)) = header.and_then(trace_context) {
+        span.record("trace", trace);
+        span.record("parent", parent);
+    }
+    span
+}
+
+/// The trace and the span in it that a call belongs to, of a W3C `traceparent`: `00-<trace>-<span>-<flags>`, of a later
+/// version perhaps with more behind it.
+fn trace_context(header: &str) -> Option<(&str, &str)> {
+    let mut parts = header.trim().split('-');
+    let mut hex = |digits: usize| {
+        let is_hex = |part: &&str| part.len() == digits && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        parts.next().filter(is_hex)
+    };
+    let (version, trace, span, _flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
+    let is_set = |id: &str| id.bytes().any(|b| b != b'0');
+    let ends = version != "00" || parts.next().is_none();
+    (version != "ff" && ends && is_set(trace) && is_set(span)).then_some((trace, span))
+}
+
+/// The campaign that an address names.
+fn campaign(route: &str, params: &RawPathParams) -> Option<CampaignId> {
+    let is_named =
+        ["/api/campaigns/{", "/api/instances/{", "/console/campaigns/{"].iter().any(|of| route.starts_with(of));
+    let (_, first) = params.iter().next().filter(|_| is_named)?;
+    CampaignId::new(first).ok()
+}
+
+/// What was said at the panic is for the panic hook: it may quote what was worked on.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    let detail = "the program made a mistake in this call; others are not affected";
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "panicked", detail).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::Body,
+        http::Request,
+        routing::{get, post},
+    };
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn call(routes: &Router, method: &str, path: &str) -> StatusCode {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        routes.clone().oneshot(request).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_failed_call_and_the_next_one_works() {
+        let routes = layered(
+            Router::new()
+                .route("/segment", post(async || -> &'static str { panic!("on purpose") }))
+                .route("/api/x", get(async || "well")),
+        );
+        assert_eq!(call(&routes, "POST", "/segment").await, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(call(&routes, "GET", "/api/x").await, StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_before_the_host_ends_the_process() {
+        let forever = async || std::future::pending::<()>().await;
+        let routes = layered(Router::new().route("/segment", post(forever)).route("/api/x", get(forever)));
+        let since = Instant::now();
+        assert_eq!(call(&routes, "POST", "/segment").await, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(since.elapsed().as_secs(), TRIGGER_TIME.as_secs());
+        let since = Instant::now();
+        assert_eq!(call(&routes, "GET", "/api/x").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(since.elapsed().as_secs(), HTTP_TIME.as_secs());
+    }
+
+    #[tokio::test]
+    async fn the_hosts_id_of_a_call_is_taken_and_no_other() {
+        async fn id(header: Option<&str>) -> String {
+            let mut request = Request::builder();
+            if let Some(header) = header {
+                request = request.header("X-Azure-Functions-InvocationId", header);
+            }
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            let Ok(first) = Invocation::from_request_parts(&mut parts, &()).await;
+            let Ok(second) = Invocation::from_request_parts(&mut parts, &()).await;
+            assert_eq!(first, second);
+            first.id
+        }
+        assert_eq!(id(Some("6f1b7e3c-5f0f")).await, "6f1b7e3c-5f0f");
+        assert_eq!(id(Some("spoof, 6f1b7e3c-5f0f")).await, "6f1b7e3c-5f0f");
+        for none in [None, Some(""), Some("a/../b"), Some("real,")] {
+            let id = id(none).await;
+            assert!(Uuid::parse_str(&id).is_ok(), "{none:?} gave {id}");
+        }
+    }
+
+    #[test]
+    fn a_traceparent_is_read_as_w3c_says() {
+        let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+        for good in [format!("00-{trace}-{span}-01"), format!("cc-{trace}-{span}-01-what-comes-later")] {
+            assert_eq!(trace_context(&good), Some((trace, span)), "{good}");
+        }
+        for bad in [
+            String::new(),
+            format!("00-{trace}-{span}"),
+            format!("00-{trace}-{span}-01-more"),
+            format!("ff-{trace}-{span}-01"),
+            format!("00-{}-{span}-01", trace.to_uppercase()),
+            format!("00-{}-{span}-01", "0".repeat(32)),
+            format!("00-{trace}-{}-01", "0".repeat(16)),
+        ] {
+            assert_eq!(trace_context(&bad), None, "{bad}");
+        }
+    }
 }

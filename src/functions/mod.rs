@@ -40,11 +40,10 @@ pub struct App {
 /// Every route of the app.
 pub fn router(app: App) -> Router {
     let routes = Router::new()
-        .route("/", get(async || "cpo\n"))
         .merge(triggers::routes())
         .merge(api::routes())
         .merge(console::routes())
         .fallback(refusal::no_such_route)
         .with_state(app);
-    invocation::layered(routes)
+    invocation::layered(routes).route("/", get(async || "cpo\n"))
 }
