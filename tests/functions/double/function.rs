@@ -19,6 +19,8 @@ pub struct Binding {
     pub data_type: Option<String>,
     pub queue_name: Option<String>,
     pub route: Option<String>,
+    /// Of a blob, with its container.
+    pub path: Option<String>,
     pub methods: Option<Vec<String>>,
 }
 

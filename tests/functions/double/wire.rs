@@ -85,27 +85,26 @@ impl Connections {
         Self { port, idle: Mutex::default() }
     }
 
-    /// One request, one answer. A connection that was closed while it was idle is no failure of the call.
+    /// One request, one answer.
     pub async fn send(&self, request: &Request) -> io::Result<Answer> {
         let bytes = request.to_bytes(self.port);
-        loop {
-            let idle = self.idle.lock().unwrap().pop();
-            let was_idle = idle.is_some();
-            let mut connection = match idle {
-                Some(connection) => connection,
-                None => BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).await?),
-            };
-            match exchange(&mut connection, &bytes, &request.method).await {
-                Ok((answer, is_kept)) => {
-                    if is_kept {
-                        self.idle.lock().unwrap().push(connection);
-                    }
-                    return Ok(answer);
-                }
-                Err(Broken::Unanswered(_)) if was_idle => {}
-                Err(Broken::Unanswered(error) | Broken::Cut(error)) => return Err(error),
-            }
+        let mut connection = match self.idle() {
+            Some(connection) => connection,
+            None => BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).await?),
+        };
+        let (answer, is_kept) = exchange(&mut connection, &bytes, &request.method).await?;
+        if is_kept {
+            self.idle.lock().unwrap().push(connection);
         }
+        Ok(answer)
+    }
+
+    /// One that nobody has closed meanwhile.
+    fn idle(&self) -> Option<BufReader<TcpStream>> {
+        let is_open = |connection: &BufReader<TcpStream>| {
+            connection.get_ref().try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        std::iter::from_fn(|| self.idle.lock().unwrap().pop()).find(is_open)
     }
 
     /// Of a handler that is gone.
@@ -114,37 +113,22 @@ impl Connections {
     }
 }
 
-enum Broken {
-    /// Not one byte of an answer came.
-    Unanswered(io::Error),
-    Cut(io::Error),
-}
-
-async fn exchange(
-    connection: &mut BufReader<TcpStream>,
-    request: &[u8],
-    method: &str,
-) -> Result<(Answer, bool), Broken> {
+async fn exchange(connection: &mut BufReader<TcpStream>, request: &[u8], method: &str) -> io::Result<(Answer, bool)> {
     // A server may answer and close before it has read all: what it said counts.
     let written = connection.get_mut().write_all(request).await;
     let mut head = Vec::new();
     loop {
         let line_at = head.len();
-        let read = connection.read_until(b'\n', &mut head).await;
-        match read {
-            Ok(0) if head.is_empty() => {
-                let closed = io::Error::new(io::ErrorKind::ConnectionReset, "closed without an answer");
-                return Err(Broken::Unanswered(written.err().unwrap_or(closed)));
-            }
-            Ok(0) => return Err(Broken::Cut(io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) if matches!(&head[line_at..], b"\r\n" | b"\n") => {}
-            Ok(_) => continue,
-            Err(error) if head.is_empty() => return Err(Broken::Unanswered(error)),
-            Err(error) => return Err(Broken::Cut(error)),
+        if connection.read_until(b'\n', &mut head).await? == 0 {
+            let closed = io::Error::new(io::ErrorKind::ConnectionReset, "closed without a whole answer");
+            return Err(written.err().unwrap_or(closed));
+        }
+        if !matches!(&head[line_at..], b"\r\n" | b"\n") {
+            continue;
         }
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut parsed = httparse::Response::new(&mut headers);
-        let status = parsed.parse(&head).map_err(|e| Broken::Cut(io::Error::other(e)))?;
+        let status = parsed.parse(&head).map_err(io::Error::other)?;
         assert!(status.is_complete(), "an empty line ends a head");
         let status = parsed.code.expect("a complete head has a status");
         if status / 100 == 1 {
@@ -154,7 +138,7 @@ async fn exchange(
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
         let headers = parsed.headers.iter().map(|header| (header.name.to_owned(), text(header.value))).collect();
         let mut answer = Answer { status, headers, body: Vec::new() };
-        let is_framed = body(connection, method, &mut answer).await.map_err(Broken::Cut)?;
+        let is_framed = body(connection, method, &mut answer).await?;
         let is_kept = is_framed && answer.header("connection") != Some("close") && written.is_ok();
         return Ok((answer, is_kept));
     }
