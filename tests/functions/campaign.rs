@@ -217,7 +217,8 @@ async fn a_campaign_whose_handler_is_killed_again_and_again_ends_as_one_alone() 
         let pump = Pump::start(&host, &store, SWEEP_EVERY);
         while !host.process.events().contains(&Event::HostEnds) && !is_over(&engine).await {
             let stages = engine.status(&id()).await.unwrap().stages;
-            if kills < KILLS && stages.iter().map(|stage| stage.done).sum::<u32>() >= next {
+            let is_up = host.process.pid().is_some();
+            if is_up && kills < KILLS && stages.iter().map(|stage| stage.done).sum::<u32>() >= next {
                 host.process.kill();
                 kills += 1;
                 next += random.random_range(3..15);

@@ -25,6 +25,7 @@ fn package() -> TempDir {
         "customHandler": {
             "description": {"defaultExecutablePath": "node", "arguments": ["handler.js"]},
             "enableForwardingHttpRequest": true,
+            "enableProxyingHttpRequest": true,
         },
     });
     fs::copy(script, folder.path().join("handler.js")).unwrap();
@@ -169,7 +170,8 @@ async fn each_call_that_takes_too_long_kills_the_process_once() {
         times.function = Duration::from_millis(300);
         times.kill = Duration::from_millis(50);
     });
-    call(&host, json!({})).await;
+    // The time of a call runs while a process starts, too.
+    host.process.settled().await;
     let calls = (0..CALLS).map(|_| call(&host, json!({"silent": true})));
     for outcome in futures::future::join_all(calls).await {
         assert!(matches!(outcome.ending, Ending::Failed(_)));

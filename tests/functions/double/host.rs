@@ -156,6 +156,9 @@ impl Host {
         let status = |status| Answer { status, headers: Vec::new(), body: Vec::new() };
         let Some(function) = self.route(&request.method, &request.target) else { return status(404) };
         assert!(self.function(function).is_forwarded(), "the double hands on HTTP only to functions of nothing else");
+        let settings = &self.package.settings;
+        let is_enabled = if passing == Passing::Forwarding { settings.forwarding } else { settings.proxying };
+        assert!(is_enabled, "host.json does not ask for {passing:?}");
         let id = Uuid::new_v4().to_string();
         let has_body = request.framing == Framing::Chunked || !request.body.is_empty();
         let (passed, tries) = match passing {
