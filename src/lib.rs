@@ -19,5 +19,6 @@ pub mod orchestration;
 pub mod report;
 pub mod stats;
 pub mod store;
+pub mod telemetry;
 
 pub use error::Error;

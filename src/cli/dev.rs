@@ -82,7 +82,7 @@ pub fn run(args: Args) -> Result<(), Error> {
     let engine = Arc::new(Engine::new(store, Arc::new(workshop), Clock::default()));
     // Whatever the store does, it may do better later.
     let host = Host::new(Arc::clone(&engine), Duration::from_secs(args.visibility), SWEEP_EVERY, false);
-    let app = App { engine, scratch: scratch.path().into(), uploads, access: Access::Local };
+    let app = App { engine, scratch: scratch.path().into(), uploads, access: Access::Local, realtime: Arc::default() };
     let served = cli::block_on_until_stopped(async {
         let listener = if args.worker { None } else { Some(listen(args.port).await?) };
         tracing::info!("at work");

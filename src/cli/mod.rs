@@ -16,16 +16,16 @@ mod run;
 mod serve;
 mod watch;
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
 
-use crate::{Error, domain::problem::Problem, store::Azure};
+use crate::{
+    Error,
+    domain::problem::Problem,
+    store::Azure,
+    telemetry::{self, Lines},
+};
 
 /// Personalizes marketing messages in which every claim is checked against an approved source.
 #[derive(Debug, Parser)]
@@ -68,11 +68,15 @@ pub enum Format {
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command {
-        Command::Serve(_) => serve::start_logging(),
-        Command::Dev(_) => start_tracing("warn,cpo=info"),
-        _ => start_tracing("warn"),
-    }
+    let (lines, by_default) = match cli.command {
+        Command::Serve(_) => (Lines::Host, "warn,cpo=info"),
+        Command::Dev(_) => (Lines::People, "warn,cpo=info"),
+        _ => (Lines::People, "warn"),
+    };
+    let _telemetry = match telemetry::start(lines, by_default) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return failed(&error),
+    };
     let result = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
@@ -88,23 +92,14 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The last thing this process does: there is nobody left to tell if standard error is closed too.
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => failed(&error),
     }
 }
 
-/// Logs go to standard error, and only what `CPO_LOG` asks for (e.g. `CPO_LOG=debug`).
-fn start_tracing(by_default: &str) {
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(log_filter(by_default));
-    log.with_writer(std::io::stderr).with_ansi(colours).init();
-}
-
-fn log_filter(by_default: &str) -> EnvFilter {
-    EnvFilter::try_from_env("CPO_LOG").unwrap_or_else(|_| EnvFilter::new(by_default))
+fn failed(error: &Error) -> ExitCode {
+    // The last thing this process does: there is nobody left to tell if standard error is closed too.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::from(error.exit_code())
 }
 
 /// What `--storage` names.

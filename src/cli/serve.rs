@@ -42,6 +42,7 @@ const RESTART: u8 = 200;
 
 pub fn run(_: Args) -> ExitCode {
     let parent = Parent::now();
+    log_panics();
     let ended = cli::runtime().and_then(|runtime| {
         let ended = runtime.block_on(serve(parent));
         // What still computes ends with the process.
@@ -84,6 +85,7 @@ async fn serve(parent: Parent) -> Result<Ended, Error> {
         scratch: scratch.path().into(),
         uploads: UploadUrls::Account(account),
         access: Access::of_platform(setting("WEBSITE_AUTH_ENABLED").as_deref()),
+        realtime: Arc::default(),
     };
     tracing::info!(port, version = env!("CARGO_PKG_VERSION"), "at work");
     let served = serve::serve(listener, functions::router(app), parent, asked_to_stop());
@@ -114,12 +116,8 @@ fn port(setting: impl Fn(&str) -> Option<String>) -> Result<u16, Error> {
     })
 }
 
-/// A line of JSON per event, with the call that it belongs to, on standard output: the host takes every line of standard
-/// error for an error.
-pub fn start_logging() {
-    let json = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_span_list(true);
-    json.with_env_filter(cli::log_filter("warn,cpo=info")).with_writer(std::io::stdout).init();
-    // Where it was, and in which call. What it says may quote what was worked on.
+/// Where it was, and by the line's call in what. What it says may quote what was worked on.
+fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "the program panicked");

@@ -470,6 +470,18 @@ impl Campaign {
         problems.into_iter().map(|problem| locate::in_toml(problem, &source, path)).collect()
     }
 
+    /// As [`Campaign::parse`], from JSON.
+    pub fn from_json(value: serde_json::Value) -> Result<Self, Vec<Problem>> {
+        let campaign: Self = serde_path_to_error::deserialize(value).map_err(|error| {
+            let message = in_plain_words(&error.inner().to_string());
+            let problem = Problem::new(message, "correct this key; the file that `cpo init` writes explains every key");
+            let field = error.path().to_string();
+            vec![if field == "." { problem } else { problem.at_field(field) }]
+        })?;
+        let problems = campaign.check();
+        if problems.is_empty() { Ok(campaign) } else { Err(problems) }
+    }
+
     /// The attributes with types and limits resolved: declared, else well-known, else text.
     pub fn attributes(&self) -> Attributes {
         let resolve = |(name, spec): (&String, &ColumnSpec)| {

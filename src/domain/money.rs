@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// Serialized as a JSON number of dollars, which reads back as the same amount: up to [`Usd::MAX`] the error of the
 /// nearest `f64` stays below half a unit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, utoipa::ToSchema)]
+#[schema(value_type = f64)]
 pub struct Usd(u64);
 
 impl Usd {

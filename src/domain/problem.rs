@@ -5,10 +5,11 @@ use std::{fmt, path::PathBuf};
 /// One defect of an input: where it is, what it is, what to do about it.
 ///
 /// Never carries a secret or a customer's data: a value from a customer row is described, not quoted.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Problem {
     /// The file, as the user named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub file: Option<PathBuf>,
     /// 1-based.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@ use std::{
 
 use regex::{Captures, Regex};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::{
     channel::Channel,
@@ -18,7 +19,7 @@ use crate::domain::{
 };
 
 /// The unit of generation.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Cell {
     /// `None`: the control message, one for all segments.
     pub segment: Option<SegmentName>,
@@ -37,7 +38,7 @@ impl Cell {
 }
 
 /// Subject and body with slots: `{{first_name}}` stands for a customer's value or its fallback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Message {
     /// The channel decides whether there is one, see [`Channel::limits`].
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +71,7 @@ impl Message {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Field {
     Subject,
@@ -78,7 +79,7 @@ pub enum Field {
 }
 
 /// A character range of one field of a message, end exclusive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Span {
     pub field: Field,
     pub start: usize,
@@ -86,7 +87,7 @@ pub struct Span {
 }
 
 /// A part of a message that asserts something, and the words it rests on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Claim {
     pub span: Span,
     pub text: String,
@@ -94,7 +95,7 @@ pub struct Claim {
 }
 
 /// The supporting words: a character range of the passage's text, end exclusive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Citation {
     pub passage: PassageId,
     /// The version of the passage that was read.
@@ -120,7 +121,7 @@ impl Draft {
 }
 
 /// What one provider call took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     pub requests: u64,
     pub input_tokens: u64,
@@ -146,7 +147,7 @@ impl std::ops::AddAssign for Usage {
 }
 
 /// A draft after the gates.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Variant {
     pub id: VariantId,
     pub cell: Cell,

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::{id::PassageId, variant::Span};
 
 /// Only [`Decision::Approved`] may ever reach a customer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     Approved,
@@ -17,7 +18,7 @@ pub enum Decision {
 }
 
 /// The outcome of all checks on one variant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Verdict {
     pub decision: Decision,
     /// Why it is not approved, or what a reviewer should know; empty for a clean text.
@@ -27,7 +28,7 @@ pub struct Verdict {
 }
 
 /// One thing that a check found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     pub rule: Rule,
     /// Whether it blocks by itself; otherwise it asks for a review.
@@ -42,7 +43,7 @@ pub struct Finding {
 }
 
 /// The checks, by the name that reports and machines use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// Words that assert something and cite nothing.
@@ -69,10 +70,12 @@ pub enum Rule {
     CheckFailed,
     /// A person looked at it and did not approve it.
     Declined,
+    /// A document that it cites was recalled before it went out.
+    Recalled,
 }
 
 /// The four harm categories of Azure AI Content Safety.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Harm {
     Hate,
@@ -97,8 +100,9 @@ impl fmt::Display for Harm {
 }
 
 /// 0 (nothing) to 7 (severe).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(transparent)]
+#[schema(maximum = 7)]
 pub struct Severity(u8);
 
 impl Severity {
@@ -119,7 +123,7 @@ impl<'de> Deserialize<'de> for Severity {
 }
 
 /// One severity for each category: a screen that leaves one out has not answered.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Severities {
     pub hate: Severity,

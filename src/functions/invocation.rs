@@ -11,7 +11,7 @@
 //!
 //! **A panic** ends its own call only. The process goes on: if it died, every other message in it would lose a try.
 
-use std::{any::Any, time::Duration};
+use std::{any::Any, collections::HashMap, time::Duration};
 
 use axum::{
     Router,
@@ -20,13 +20,15 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
+use opentelemetry::{propagation::TextMapPropagator as _, trace::TraceContextExt as _};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tokio::time::{Instant, timeout};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument as _, Span, field::Empty};
 use uuid::Uuid;
 
 use super::refusal::Refusal;
-use crate::{domain::id::CampaignId, orchestration::instance::EventId};
+use crate::{domain::id::CampaignId, orchestration::instance::EventId, telemetry::trace};
 
 const ID: &str = "x-azure-functions-invocationid";
 /// Above what an item may take, below the `functionTimeout` of host.json.
@@ -107,26 +109,18 @@ fn span(Invocation { id }: &Invocation, route: &str, headers: &HeaderMap) -> Spa
         "call", invocation = %id, route, trace = Empty, parent = Empty, campaign = Empty, stage = Empty, item = Empty,
         attempt = Empty, delivery = Empty
     );
-    let header = headers.get("traceparent").and_then(|header| header.to_str().ok());
-    if let Some((trace, parent)) = header.and_then(trace_context) {
-        span.record("trace", trace);
-        span.record("parent", parent);
+    if let Some(header) = headers.get("traceparent").and_then(|header| header.to_str().ok()) {
+        trace::continue_from(&span, header);
+        // For the log, whether or not there is a collector.
+        let carrier = HashMap::from([("traceparent".to_owned(), header.to_owned())]);
+        let context = TraceContextPropagator::new().extract(&carrier);
+        let parent = context.span().span_context().clone();
+        if parent.is_valid() {
+            span.record("trace", tracing::field::display(parent.trace_id()));
+            span.record("parent", tracing::field::display(parent.span_id()));
+        }
     }
     span
-}
-
-/// The trace and the span in it that a call belongs to, of a W3C `traceparent`: `00-<trace>-<span>-<flags>`, of a later
-/// version perhaps with more behind it.
-fn trace_context(header: &str) -> Option<(&str, &str)> {
-    let mut parts = header.trim().split('-');
-    let mut hex = |digits: usize| {
-        let is_hex = |part: &&str| part.len() == digits && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        parts.next().filter(is_hex)
-    };
-    let (version, trace, span, _flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
-    let is_set = |id: &str| id.bytes().any(|b| b != b'0');
-    let ends = version != "00" || parts.next().is_none();
-    (version != "ff" && ends && is_set(trace) && is_set(span)).then_some((trace, span))
 }
 
 /// The campaign that an address names.
@@ -200,25 +194,6 @@ mod tests {
         for none in [None, Some(""), Some("a/../b"), Some("real,")] {
             let id = id(none).await;
             assert!(Uuid::parse_str(&id).is_ok(), "{none:?} gave {id}");
-        }
-    }
-
-    #[test]
-    fn a_traceparent_is_read_as_w3c_says() {
-        let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
-        for good in [format!("00-{trace}-{span}-01"), format!("cc-{trace}-{span}-01-what-comes-later")] {
-            assert_eq!(trace_context(&good), Some((trace, span)), "{good}");
-        }
-        for bad in [
-            String::new(),
-            format!("00-{trace}-{span}"),
-            format!("00-{trace}-{span}-01-more"),
-            format!("ff-{trace}-{span}-01"),
-            format!("00-{}-{span}-01", trace.to_uppercase()),
-            format!("00-{}-{span}-01", "0".repeat(32)),
-            format!("00-{trace}-{}-01", "0".repeat(16)),
-        ] {
-            assert_eq!(trace_context(&bad), None, "{bad}");
         }
     }
 }

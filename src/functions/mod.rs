@@ -25,7 +25,7 @@ use std::{path::Path, sync::Arc};
 use axum::{Router, routing::get};
 
 use self::{access::Access, api::uploads::UploadUrls};
-use crate::orchestration::engine::Engine;
+use crate::orchestration::{engine::Engine, realtime::Realtime};
 
 /// All that a request is answered with. Clones share it.
 #[derive(Debug, Clone)]
@@ -35,6 +35,7 @@ pub struct App {
     pub scratch: Arc<Path>,
     pub uploads: UploadUrls,
     pub access: Access,
+    pub realtime: Arc<Realtime>,
 }
 
 /// Every route of the app.

@@ -77,6 +77,21 @@ pub fn read(
     Ok(Layout { delimiter: None, unmapped: keys.unmapped.into_iter().collect() })
 }
 
+/// A customer's values as a row, and the names among them that stand for nothing. An attribute may go by its own name
+/// where no column has it. The mapping's id is the row number: `id` stands for it.
+pub fn read_one(id: &str, object: &str, mapping: &Mapping<'_>) -> Result<(RawRows, BTreeSet<String>), Reason> {
+    let mut keys = Keys::new(mapping);
+    for (column, attribute) in (1..).zip(mapping.attributes.iter()) {
+        keys.wanted.entry(&attribute.name).or_insert_with(|| vec![column]);
+    }
+    let mut rows = RawRows::of_one(mapping.width());
+    let mut cells = vec![None; mapping.width()];
+    cells[0] = Some(rows.push_text(id));
+    keys.parse(object.as_bytes(), &mut cells, &mut rows)?;
+    rows.push_row(1, cells.iter().map(|cell| cell.unwrap_or(Cell::Missing)));
+    Ok((rows, keys.unmapped))
+}
+
 /// The keys that are wanted, and what was seen of them.
 struct Keys<'m> {
     /// Columns of the mapping; one key may feed several.

@@ -140,7 +140,7 @@ fn listed(names: &[String]) -> String {
 }
 
 /// The name most like `wanted`, where one is like it at all.
-fn nearest<'n>(wanted: &str, names: &'n [String]) -> Option<&'n str> {
+pub fn nearest<'n>(wanted: &str, names: &'n [String]) -> Option<&'n str> {
     let plain = |name: &str| name.to_lowercase().replace([' ', '-', '.'], "_");
     let wanted = plain(wanted);
     let likeness = |name: &str| strsim::jaro_winkler(&wanted, &plain(name));

@@ -9,6 +9,7 @@ mod csv;
 mod defect;
 mod jsonl;
 mod mapping;
+mod one;
 mod parquet;
 mod quality;
 mod quarantine;
@@ -47,6 +48,7 @@ use self::{
 pub use self::{
     consent::Refusal,
     mapping::ROW_NUMBER,
+    one::Admission,
     quality::{Column, Frequency, Quality, Rows, Summary},
     shards::{SHARD_ROWS, schema},
     source::{Compression, FileFacts, unreadable},

@@ -39,6 +39,11 @@ impl RawRows {
         }
     }
 
+    /// For a single row.
+    pub fn of_one(width: usize) -> Self {
+        Self { width, bytes: Vec::new(), cells: Vec::with_capacity(width), lines: Vec::new(), malformed: Vec::new() }
+    }
+
     pub fn is_full(&self) -> bool {
         self.lines.len() + self.malformed.len() >= BATCH_ROWS || self.bytes.len() >= BATCH_BYTES
     }

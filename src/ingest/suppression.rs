@@ -74,6 +74,21 @@ impl Suppression {
         self.sha256
     }
 
+    /// For who needs the list later, when the file may have become another one: the file's digest, then the entries.
+    /// Empty where there is no list.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let entries = self.entries.iter().flat_map(|entry| entry.0.to_be_bytes());
+        self.sha256.iter().flat_map(Digest::as_bytes).copied().chain(entries).collect()
+    }
+
+    /// What [`Suppression::to_bytes`] made; `None`: something else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (sha256, entries) = bytes.split_first_chunk::<32>()?;
+        let (entries, []) = entries.as_chunks::<16>() else { return None };
+        let entries: Vec<_> = entries.iter().map(|entry| IdPrefix(u128::from_be_bytes(*entry))).collect();
+        entries.is_sorted().then_some(Self { entries, sha256: Some(Digest::from(*sha256)) })
+    }
+
     pub fn contains(&self, id: IdPrefix) -> bool {
         self.entries.binary_search(&id).is_ok()
     }
@@ -109,6 +124,12 @@ mod tests {
         }
         assert!(!list.contains(IdPrefix::of("c3")));
         assert!(read(b"").unwrap().entries.is_empty());
+        for list in [list, read(b"").unwrap()] {
+            let bytes = list.to_bytes();
+            let kept = Suppression::from_bytes(&bytes).unwrap();
+            assert_eq!((kept.sha256, &kept.entries), (list.sha256, &list.entries));
+            assert!(Suppression::from_bytes(&bytes[1..]).is_none());
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ enum Duty {
     Orchestrate,
     Work(Agent),
     GiveUp,
+    /// Hears of files.
+    StorageEvents,
 }
 
 impl Host {
@@ -60,7 +62,10 @@ impl Host {
     /// can be closed.
     pub async fn serve_until<T>(&self, end: impl Future<Output = T>) -> Result<T, store::Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut duties = vec![(Engine::orchestrate(), Duty::Orchestrate, 4)];
+        let mut duties = vec![
+            (Engine::orchestrate(), Duty::Orchestrate, 4),
+            (Engine::storage_event_queue(), Duty::StorageEvents, 1),
+        ];
         for agent in Agent::ALL {
             let at_once = match agent {
                 Agent::Retrieve | Agent::Generate | Agent::Screen => CALLS,
@@ -156,7 +161,8 @@ impl Host {
     /// Handles one message, keeping it hidden from others meanwhile.
     async fn handle(&self, mut delivery: Delivery, duty: Duty) -> Result<(), store::Error> {
         let queues = self.engine.store.queues.as_ref();
-        if delivery.deliveries > MAX_DELIVERIES && matches!(duty, Duty::Work(_)) {
+        // What is poison among the events waits for a person: the sweeper sees the files.
+        if delivery.deliveries > MAX_DELIVERIES && matches!(duty, Duty::Work(_) | Duty::StorageEvents) {
             queues.send(&delivery.queue.poison(), delivery.body.clone(), Duration::ZERO).await?;
             return ignore_missing(queues.delete(&delivery).await);
         }
@@ -167,6 +173,7 @@ impl Host {
                     Duty::Orchestrate => self.engine.orchestrate_message(&body).await.map_err(WorkError::from),
                     Duty::Work(_) => self.engine.work(&body, deliveries).await,
                     Duty::GiveUp => self.engine.give_up(&body).await,
+                    Duty::StorageEvents => self.engine.storage_event_message(&body).await.map_err(WorkError::from),
                 }
             });
             loop {
@@ -188,7 +195,10 @@ impl Host {
                 let pause = Duration::from_secs(1 << delivery.deliveries.min(5));
                 ignore_missing(queues.extend(&mut delivery, pause.min(self.visibility)).await)?;
                 match error {
-                    WorkError::Store(error @ store::Error::Permanent { .. }) => Err(error),
+                    // Of an event, it says that the event is malformed: no reason to end.
+                    WorkError::Store(error @ store::Error::Permanent { .. }) if duty != Duty::StorageEvents => {
+                        Err(error)
+                    }
                     _ => Ok(()),
                 }
             }

@@ -1,5 +1,6 @@
 //! The messages on the queues: who is to be worked on, never what with.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{names::Run, stage::Step};
@@ -22,6 +23,20 @@ pub struct Item {
     pub version: u64,
     /// Records in its group's log before which the group cannot be through.
     pub expected: u64,
+    /// Written where it is put on its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
+}
+
+/// What a message tells of its own way. Nothing is decided by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sent {
+    /// From when on it could be worked on, by the sender's clock.
+    pub due: Timestamp,
+    /// W3C `traceparent` of what sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

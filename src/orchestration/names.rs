@@ -10,18 +10,29 @@
 //! instances/<campaign>/<generation>/arrivals/<step>/<group> who is through, a line each
 //! instances/<campaign>/<generation>/items/<step>/<item>     what each item gave; written once
 //! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent that gave nothing, a line each
+//! instances/<campaign>/<generation>/suppression             the suppression list as it was read, as digests
 //! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
 //! campaigns/<campaign>/<generation>/                        the run's folder
+//! pending/<campaign>.json                                   a start that waits for its files
+//! content-checks/<path>.json                                what is in a file of the container `content`
+//! recalls/<document>.json                                   who recalled a document, and why
+//! campaigns/<campaign>/<generation>/exposures/<log>.jsonl   what single customers were given, a line each
 //! ```
 
 use super::{instance::EventId, stage::Step};
 use crate::{
-    domain::{digest::Digest, id::CampaignId},
+    domain::{
+        digest::Digest,
+        id::{CampaignId, DocumentId},
+    },
     store::BlobPath,
 };
 
 pub const ACTIVE: &str = "active";
 pub const INSTANCES: &str = "instances";
+pub const PENDING: &str = "pending";
+pub const CONTENT_CHECKS: &str = "content-checks";
+pub const RECALLS: &str = "recalls";
 
 pub fn active(campaign: &CampaignId) -> BlobPath {
     path(format!("{ACTIVE}/{campaign}"))
@@ -61,6 +72,27 @@ pub fn input(campaign: &CampaignId, digest: Digest) -> BlobPath {
     path(format!("{INSTANCES}/{campaign}/inputs/{digest}.json"))
 }
 
+pub fn pending(campaign: &CampaignId) -> BlobPath {
+    path(format!("{PENDING}/{campaign}.json"))
+}
+
+/// Of a file in the container `content`; `None` where its own name leaves no room for this one.
+pub fn content_check(file: &BlobPath) -> Option<BlobPath> {
+    let name = file.as_str().strip_prefix("content/")?;
+    BlobPath::new(format!("{CONTENT_CHECKS}/{name}.json")).ok()
+}
+
+/// An id may have `/` and even `..` in it; `~` it has not.
+pub fn recall(document: &DocumentId) -> BlobPath {
+    path(format!("{RECALLS}/{}.json", document.as_str().replace('/', "~")))
+}
+
+/// The document of a path that [`recall`] made.
+pub fn recalled(path: &BlobPath) -> Option<DocumentId> {
+    let name = path.as_str().strip_prefix(RECALLS)?.strip_prefix('/')?.strip_suffix(".json")?;
+    DocumentId::new(name.replace('~', "/")).ok()
+}
+
 /// One generation of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Run {
@@ -95,6 +127,15 @@ impl Run {
     /// What tries at an item have spent that gave nothing, a line each.
     pub fn spent(&self, step: Step, index: u32, attempt: u32) -> BlobPath {
         path(format!("{INSTANCES}/{}/{}/spent/{step}/{index:08}.{attempt}", self.campaign, self.generation))
+    }
+
+    pub fn suppression(&self) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/suppression", self.campaign, self.generation))
+    }
+
+    /// A log of what single customers were given; `name` is a segment of a path.
+    pub fn exposures(&self, name: &str) -> BlobPath {
+        path(format!("campaigns/{}/{}/exposures/{name}.jsonl", self.campaign, self.generation))
     }
 
     /// Where the run's files are.

@@ -45,9 +45,7 @@ impl Plan {
         campaign.campaign.date = Some(date);
         let attributes = campaign.attributes();
         let mut problems = Vec::new();
-        let segmentation = keep_problems(&mut problems, segmentation::Plan::new(&campaign.segmentation, &attributes));
-        problems.extend(generation::phrases::check_tones(&campaign));
-        problems.extend(safety::check_own_words(&campaign));
+        let segmentation = keep_problems(&mut problems, check(&campaign, &attributes));
         let mut problems = Campaign::locate(problems, campaign_file);
 
         let beside = |path: &str| campaign_file.parent().unwrap_or(Path::new("")).join(path);
@@ -106,6 +104,15 @@ impl Plan {
     pub fn digest(&self) -> Result<Digest, Error> {
         Digest::of_json(&self.campaign).map_err(|error| Error::failed("the campaign cannot be frozen", error))
     }
+}
+
+/// What is wrong with a campaign by itself that [`Campaign::check`] does not know: with its rules, tones and own words.
+pub fn check(campaign: &Campaign, attributes: &Attributes) -> Result<segmentation::Plan, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let segmentation = keep_problems(&mut problems, segmentation::Plan::new(&campaign.segmentation, attributes));
+    problems.extend(generation::phrases::check_tones(campaign));
+    problems.extend(safety::check_own_words(campaign));
+    segmentation.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
 fn keep_problems<T>(problems: &mut Vec<Problem>, result: Result<T, Vec<Problem>>) -> Option<T> {

@@ -52,15 +52,18 @@ impl Agent {
         [Self::Segment, Self::Retrieve, Self::Generate, Self::Screen, Self::Experiment, Self::Close];
 
     pub fn queue(self) -> QueueName {
-        let name = match self {
+        QueueName::new(self.as_str()).expect("agents' names are names of queues")
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Segment => "segment",
             Self::Retrieve => "retrieve",
             Self::Generate => "generate",
             Self::Screen => "screen",
             Self::Experiment => "experiment",
             Self::Close => "close",
-        };
-        QueueName::new(name).expect("agents' names are names of queues")
+        }
     }
 }
 

@@ -43,7 +43,7 @@ impl Engine {
     /// Looks after every campaign that is not at rest. What goes wrong with one does not keep the others from it.
     pub async fn sweep(&self) -> Result<(), store::Error> {
         let active = store::BlobPath::new(names::ACTIVE).expect("it is a path");
-        let mut failed = None;
+        let mut failed = self.begin_all_pending().await.err();
         for mark in self.store.blobs.list(Some(&active)).await? {
             let name = mark.as_str().rsplit('/').next().unwrap_or_default();
             let Ok(campaign) = CampaignId::new(name) else { continue };

@@ -12,6 +12,8 @@
 use std::time::Duration;
 
 use futures::{TryStreamExt as _, stream};
+use jiff::Timestamp;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
@@ -19,13 +21,14 @@ use super::{
     decide::{self, Input},
     engine::{Engine, Held},
     instance::{Command, Envelope, Event, GROUP, Instance, Status},
-    item::{Item, ItemSchema, Wake, WakeSchema},
+    item::{Item, ItemSchema, Sent, Wake, WakeSchema},
     names::{self, Run},
     stage::{Stage, Step},
 };
 use crate::{
     domain::{digest::Digest, id::CampaignId},
     store::{self, Precondition},
+    telemetry,
 };
 
 /// Turns that lose against others before the wake is put back on the queue.
@@ -58,7 +61,10 @@ impl Engine {
     /// Handles a message of the queue `orchestrate`. On an error it must come again.
     pub async fn orchestrate_message(&self, body: &[u8]) -> Result<(), store::Error> {
         match serde_json::from_slice::<Wake>(body) {
-            Ok(wake) => self.turn(&wake).await,
+            Ok(wake) => {
+                let span = tracing::info_span!("turn", campaign = %wake.campaign);
+                self.turn(&wake).instrument(span).await
+            }
             Err(error) => {
                 Err(store::Error::Permanent { what: "a message on `orchestrate`".to_owned(), source: error.into() })
             }
@@ -291,6 +297,7 @@ impl Engine {
                 allowance: stage.allowance,
                 version: instance.version,
                 expected: log.lines() + missing as u64,
+                sent: None,
             });
             let sends = stream::iter(items.map(Ok::<Item, store::Error>));
             sends
@@ -301,7 +308,9 @@ impl Engine {
     }
 
     pub(super) async fn send(&self, item: &Item, delay: Duration) -> Result<(), store::Error> {
-        let body = serde_json::to_vec(item).expect("an item is plain data");
+        let due = self.now().checked_add(delay).unwrap_or(Timestamp::MAX);
+        let item = Item { sent: Some(Sent { due, trace: telemetry::trace::parent() }), ..item.clone() };
+        let body = serde_json::to_vec(&item).expect("an item is plain data");
         self.store.queues.send(&item.step.stage.agent().queue(), body, delay).await
     }
 

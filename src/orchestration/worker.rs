@@ -10,6 +10,9 @@
 
 use std::{pin::pin, time::Duration};
 
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
+
 use super::{
     arrivals,
     engine::{Engine, ITEM_TIME},
@@ -23,6 +26,7 @@ use crate::{
     agents::provider::ErrorKind,
     domain::{money::Usd, variant::Usage},
     store,
+    telemetry::{self, Outcome as Ended},
 };
 
 /// A message that is handed out so often in vain is given up: its item gets a tombstone.
@@ -48,6 +52,21 @@ pub enum WorkError {
     Unreadable(serde_json::Error),
 }
 
+fn told<E>(item: &Item, since: Instant, worked: &Result<Result<Output, Setback>, E>) {
+    let nothing = Usage::default();
+    let (outcome, usage) = match worked {
+        Ok(Ok(output)) => (Ended::Done, &output.usage),
+        Ok(Err(Setback { trouble: Trouble::Provider(error), usage }))
+            if matches!(error.kind, ErrorKind::Throttled { .. }) =>
+        {
+            (Ended::Throttled, usage)
+        }
+        Ok(Err(setback)) => (Ended::Failed, &setback.usage),
+        Err(_) => (Ended::Failed, &nothing),
+    };
+    telemetry::metrics().item_ended(item.step.stage.as_str(), since.elapsed(), outcome, usage);
+}
+
 /// What became of the work on an item.
 enum Worked {
     Stored(Record),
@@ -59,13 +78,28 @@ impl Engine {
     /// Handles a message of an agent's queue. `Ok`: it can be deleted. On an error it must come again.
     pub async fn work(&self, body: &[u8], deliveries: u32) -> Result<(), WorkError> {
         let Some(item) = self.read_item(body).await? else { return Ok(()) };
-        match self.bring_through(item.clone(), deliveries).await {
+        let span = self.came(&item);
+        match self.bring_through(item.clone(), deliveries).instrument(span).await {
             // A message's tries are for what goes wrong with its item, not for a store that is busy.
             Err(WorkError::Store(store::Error::Throttled { retry_after, .. })) => {
                 Ok(self.send(&item, retry_after.unwrap_or(BUSY)).await?)
             }
             brought => brought,
         }
+    }
+
+    /// Tells of the message; all that is done with it is told with its item's name.
+    fn came(&self, item: &Item) -> Span {
+        let Item { campaign, step, index, attempt, .. } = item;
+        let span = tracing::info_span!("item", %campaign, stage = %step, shard = index, attempt);
+        if let Some(sent) = &item.sent {
+            let lag = self.now().duration_since(sent.due).try_into().unwrap_or_default();
+            telemetry::metrics().message_came(step.stage.agent().as_str(), lag);
+            if let Some(trace) = &sent.trace {
+                telemetry::trace::continue_from(&span, trace);
+            }
+        }
+        span
     }
 
     async fn bring_through(&self, item: Item, deliveries: u32) -> Result<(), WorkError> {
@@ -204,7 +238,10 @@ impl Engine {
         let before = self.spent(item).await?;
         let left = Item { allowance: item.allowance.checked_sub(before.cost_usd).unwrap_or_default(), ..item.clone() };
         let work = pin!(self.agents.perform(&left, instance));
-        let Setback { trouble, usage } = match tokio::time::timeout(ITEM_TIME, work).await {
+        let since = Instant::now();
+        let worked = tokio::time::timeout(ITEM_TIME, work).await;
+        told(item, since, &worked);
+        let Setback { trouble, usage } = match worked {
             Ok(Ok(Output { fact, usage, value: output })) => {
                 let record = self.store_record(item, before.and(usage), Outcome::Done { fact, output }).await?;
                 return Ok(Worked::Stored(record));

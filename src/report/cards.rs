@@ -173,7 +173,7 @@ pub fn channel_name(channel: Channel) -> &'static str {
 }
 
 /// Every check, in the order of the list of checks.
-pub const RULES: [Rule; 14] = [
+pub const RULES: [Rule; 15] = [
     Rule::Uncited,
     Rule::SourceNotUsable,
     Rule::QuoteMismatch,
@@ -188,6 +188,7 @@ pub const RULES: [Rule; 14] = [
     Rule::Harm,
     Rule::CheckFailed,
     Rule::Declined,
+    Rule::Recalled,
 ];
 
 pub fn rule_name(rule: Rule) -> &'static str {
@@ -206,6 +207,7 @@ pub fn rule_name(rule: Rule) -> &'static str {
         Rule::Harm => "Harmful or notable content",
         Rule::CheckFailed => "A check could not be made",
         Rule::Declined => "A person did not approve it",
+        Rule::Recalled => "Its source was recalled",
     }
 }
 

@@ -21,7 +21,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-pub use azure::Azure;
+pub use azure::{Azure, Upload};
 pub use embedded::Embedded;
 pub use files::Files;
 pub use memory::Memory;
@@ -42,6 +42,15 @@ pub struct ETag(pub String);
 pub struct Blob {
     pub bytes: Vec<u8>,
     pub etag: ETag,
+}
+
+/// The beginning of a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    pub etag: ETag,
+    /// Of all of it.
+    pub len: u64,
+    pub bytes: Vec<u8>,
 }
 
 /// What must be so for a write to happen.
@@ -81,6 +90,14 @@ pub struct Lease {
 pub trait Blobs: fmt::Debug + Send + Sync {
     /// A blob, or all records of a log one after the other. [`Error::NotFound`] where there is none.
     async fn get(&self, path: &BlobPath) -> Result<Blob, Error>;
+
+    /// The first bytes of a blob, at most so many; with none, only what it is. [`Error::NotFound`] where there is none.
+    async fn head(&self, path: &BlobPath, most: usize) -> Result<Head, Error> {
+        let Blob { mut bytes, etag } = self.get(path).await?;
+        let len = bytes.len() as u64;
+        bytes.truncate(most);
+        Ok(Head { etag, len, bytes })
+    }
 
     async fn put(&self, path: &BlobPath, bytes: Vec<u8>, when: Precondition) -> Result<ETag, Error>;
 

@@ -6,4 +6,5 @@ mod bad_input;
 mod campaign;
 mod instance;
 mod support;
+mod telemetry;
 mod verified;

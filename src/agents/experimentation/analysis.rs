@@ -1,10 +1,11 @@
 //! `experiment/results.json`: what the outcomes say, and whether they say anything.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use crate::stats::Interval;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Results {
     /// True if any outcome was invented; then every number here is.
     pub simulated: bool,
@@ -27,7 +28,7 @@ pub struct Results {
     pub warnings: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ArmResult {
     pub arm: String,
     /// The share of customers that should be here.
@@ -37,7 +38,7 @@ pub struct ArmResult {
     pub metrics: Vec<MetricSummary>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MetricKind {
     /// 0/1 per customer.
@@ -46,7 +47,7 @@ pub enum MetricKind {
     Mean,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MetricSummary {
     pub metric: String,
     pub kind: MetricKind,
@@ -60,7 +61,7 @@ pub struct MetricSummary {
 }
 
 /// Chi-square test of the counts against the configured shares.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SampleRatio {
     pub statistic: f64,
     pub degrees_of_freedom: u32,
@@ -70,7 +71,7 @@ pub struct SampleRatio {
     pub mismatch: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Comparison {
     pub metric: String,
     pub kind: MetricKind,
@@ -109,7 +110,7 @@ pub struct Comparison {
 }
 
 /// CUPED: Deng, Xu, Kohavi and Walker, WSDM 2013.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Adjusted {
     pub covariate: String,
     pub theta: f64,
@@ -123,7 +124,7 @@ pub struct Adjusted {
     pub variance_reduction: f64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GroupResult {
     pub column: String,
     pub value: String,
@@ -132,8 +133,9 @@ pub struct GroupResult {
     pub comparisons: Vec<Comparison>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "verdict")]
+#[schema(as = TestDecision)]
 pub enum Decision {
     /// The arm beats control on the primary metric after correction.
     Winner {

@@ -1,6 +1,9 @@
 //! The delivery stage: for each customer of a shard the arm, the approved variant and the slots' values.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use arrow_array::{Array as _, StringArray, cast::AsArray as _};
 use arrow_schema::ArrowError;
@@ -19,20 +22,57 @@ use crate::{
         channel::Channel,
         customer::{Column, Shard},
         experiment::{CONTROL, DeliveryStatus, HOLDOUT},
-        id::{Locale, SegmentName, VariantId},
+        id::{ArmName, Locale, SegmentName, VariantId},
         segment::Segment,
         variant::{Cell, Slots, Variant},
-        verdict::Decision,
+        verdict::{Decision, Rule},
     },
 };
 
 const NO_CHANNEL: &str = "no permitted channel";
+/// Of a message whose source was recalled.
+const RECALLED: &str = "recalled";
 
 /// What a cell's customers get: decided once per cell, before any customer is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Choice {
     Send { variant: VariantId, slots: Vec<String>, fallback: Option<String> },
     Hold { reason: String },
+}
+
+/// What whoever asks for a message wants of it; by default all is as the customer is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// This one or none.
+    pub channel: Option<Channel>,
+    /// In the place of the customer's.
+    pub locale: Option<Locale>,
+}
+
+/// What becomes of one customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery<'a> {
+    pub segment: &'a SegmentName,
+    /// See [`Delivering::arm`].
+    arm: u16,
+    pub status: DeliveryStatus,
+    pub channel: Option<Channel>,
+    pub locale: Option<&'a Locale>,
+    pub variant: Option<&'a VariantId>,
+    /// A JSON object: slot name to the text in the message.
+    pub slots: Option<&'a str>,
+    pub reason: Option<Cow<'a, str>>,
+}
+
+/// See [`Delivering::customers`].
+#[derive(Debug)]
+pub struct Customers<'a> {
+    ids: &'a StringArray,
+    /// By the campaign's channels.
+    consents: Vec<Option<Column<'a>>>,
+    channels: Option<&'a StringArray>,
+    locales: Option<&'a StringArray>,
+    filled: FilledSlots<'a>,
 }
 
 /// Everything the delivery of a shard depends on, besides the shard.
@@ -89,72 +129,99 @@ impl Delivering {
     pub fn deliver(&self, shard: &Shard, segments: &[u16]) -> Result<(arrow_array::RecordBatch, Tally), ArrowError> {
         let mut rows = Builder::default();
         let mut tally = Tally::default();
-        let consents: Vec<Option<Column<'_>>> =
-            self.channels.iter().map(|channel| shard.column(channel.consent_attribute())).collect();
-        let preferred = text(shard.column(CHANNEL));
-        let locale = text(shard.column(LOCALE));
-        let mut filled = FilledSlots::new(&self.slots, &self.screen, shard);
-        for (row, (customer, segment)) in shard.customer_ids().iter().flatten().zip(segments).enumerate() {
-            let segment_name = &self.segments[usize::from(*segment)];
-            let arm = self.assigner.assign(segment_name, customer);
-            let arm_name = self.assigner.arms()[arm].name.as_str();
-            // There are fewer arms than lines in a campaign file.
-            let counts = tally.cells.entry((*segment, arm as u16)).or_default();
-            let mut hold = |reason: &str| match tally.held.get_mut(reason) {
-                Some(customers) => *customers += 1,
-                None => drop(tally.held.insert(reason.to_owned(), 1)),
-            };
-            let mut delivery = Row {
-                customer,
-                segment: segment_name.as_str(),
-                arm: arm_name,
-                status: DeliveryStatus::Holdout.as_str(),
-                channel: None,
-                locale: None,
-                variant: None,
-                slots: None,
-                reason: None,
-            };
-            if arm_name == HOLDOUT {
-                counts.add(DeliveryStatus::Holdout);
-                rows.push(delivery);
-                continue;
-            }
-            let Some(channel) = self.channel_for(row, &consents, preferred) else {
-                counts.add(DeliveryStatus::Held);
-                hold(NO_CHANNEL);
-                rows.push(Row { status: DeliveryStatus::Held.as_str(), reason: Some(NO_CHANNEL), ..delivery });
-                continue;
-            };
-            let locale = self.locale_for(row, locale);
-            delivery.channel = Some(self.channels[channel].as_str());
-            delivery.locale = Some(self.locales[locale].as_str());
-            match &self.choices[self.cell(usize::from(*segment), arm, channel, locale)] {
-                Choice::Hold { reason } => {
-                    counts.add(DeliveryStatus::Held);
-                    hold(reason);
-                    rows.push(Row { status: DeliveryStatus::Held.as_str(), reason: Some(reason), ..delivery });
+        let mut customers = self.customers(shard);
+        for ((row, customer), segment) in shard.customer_ids().iter().flatten().enumerate().zip(segments) {
+            let delivery = self.decide(&mut customers, row, *segment, &Wish::default());
+            tally.cells.entry((*segment, delivery.arm)).or_default().add(delivery.status);
+            let reason = delivery.reason.as_deref();
+            if delivery.status == DeliveryStatus::Held {
+                let reason = reason.unwrap_or_default();
+                match tally.held.get_mut(reason) {
+                    Some(customers) => *customers += 1,
+                    None => drop(tally.held.insert(reason.to_owned(), 1)),
                 }
-                Choice::Send { variant, slots, fallback } => {
-                    let status = if fallback.is_some() { DeliveryStatus::Fallback } else { DeliveryStatus::Assigned };
-                    counts.add(status);
-                    let values = filled.values(row, slots);
-                    let reason = match (fallback.as_deref(), values.replaced) {
-                        (Some(fallback), Some(replaced)) => Some(format!("{fallback}; {replaced}")),
-                        (Some(reason), None) | (None, Some(reason)) => Some(reason.to_owned()),
-                        (None, None) => None,
-                    };
-                    rows.push(Row {
-                        status: status.as_str(),
-                        variant: Some(variant.as_str()),
-                        slots: values.json,
-                        reason: reason.as_deref(),
-                        ..delivery
-                    });
+            }
+            rows.push(Row {
+                customer,
+                segment: delivery.segment.as_str(),
+                arm: self.arm(&delivery).as_str(),
+                status: delivery.status.as_str(),
+                channel: delivery.channel.map(Channel::as_str),
+                locale: delivery.locale.map(Locale::as_str),
+                variant: delivery.variant.map(VariantId::as_str),
+                slots: delivery.slots,
+                reason,
+            });
+        }
+        Ok((rows.finish()?, tally))
+    }
+
+    /// What of a shard's customers decides on their messages.
+    pub fn customers<'a>(&'a self, shard: &'a Shard) -> Customers<'a> {
+        Customers {
+            ids: shard.customer_ids(),
+            consents: self.channels.iter().map(|channel| shard.column(channel.consent_attribute())).collect(),
+            channels: text(shard.column(CHANNEL)),
+            locales: text(shard.column(LOCALE)),
+            filled: FilledSlots::new(&self.slots, &self.screen, shard),
+        }
+    }
+
+    /// What becomes of the customer in a row of the shard, who is in this segment of the model.
+    pub fn decide<'a>(
+        &'a self,
+        customers: &'a mut Customers<'_>,
+        row: usize,
+        segment: u16,
+        wish: &Wish,
+    ) -> Delivery<'a> {
+        let name = &self.segments[usize::from(segment)];
+        let arm = self.assigner.assign(name, customers.ids.value(row));
+        let nothing = Delivery {
+            segment: name,
+            // There are fewer arms than lines in a campaign file.
+            arm: arm as u16,
+            status: DeliveryStatus::Holdout,
+            channel: None,
+            locale: None,
+            variant: None,
+            slots: None,
+            reason: None,
+        };
+        if self.arm(&nothing).as_str() == HOLDOUT {
+            return nothing;
+        }
+        let Some(channel) = self.channel_for(row, customers, wish.channel) else {
+            return Delivery { status: DeliveryStatus::Held, reason: Some(Cow::Borrowed(NO_CHANNEL)), ..nothing };
+        };
+        let known = customers.locales.filter(|column| column.is_valid(row)).map(|column| column.value(row));
+        let locale = self.locale_for(wish.locale.as_ref().map(Locale::as_str).or(known));
+        let delivery =
+            Delivery { channel: Some(self.channels[channel]), locale: Some(&self.locales[locale]), ..nothing };
+        match &self.choices[self.cell(usize::from(segment), arm, channel, locale)] {
+            Choice::Hold { reason } => {
+                Delivery { status: DeliveryStatus::Held, reason: Some(Cow::Borrowed(reason)), ..delivery }
+            }
+            Choice::Send { variant, slots, fallback } => {
+                let values = customers.filled.values(row, slots);
+                Delivery {
+                    status: if fallback.is_some() { DeliveryStatus::Fallback } else { DeliveryStatus::Assigned },
+                    variant: Some(variant),
+                    slots: values.json,
+                    reason: match (fallback, values.replaced) {
+                        (Some(fallback), Some(replaced)) => Some(Cow::Owned(format!("{fallback}; {replaced}"))),
+                        (Some(fallback), None) => Some(Cow::Borrowed(fallback)),
+                        (None, replaced) => replaced.map(Cow::Borrowed),
+                    },
+                    ..delivery
                 }
             }
         }
-        Ok((rows.finish()?, tally))
+    }
+
+    /// `holdout`, `control` or an arm's name.
+    pub fn arm(&self, delivery: &Delivery<'_>) -> &ArmName {
+        &self.assigner.arms()[usize::from(delivery.arm)].name
     }
 
     /// The first approved candidate; else, unless one of them may still be approved by a person, the control
@@ -167,21 +234,20 @@ impl Delivering {
         if let Some(waiting) = candidates.iter().find(|variant| variant.verdict.decision == Decision::NeedsReview) {
             return Choice::Hold { reason: format!("variant `{}` waits for approval", waiting.id) };
         }
+        let is_recalled = |variant: &&Variant| variant.verdict.findings.iter().any(|f| f.rule == Rule::Recalled);
+        let lack = if candidates.iter().any(is_recalled) { RECALLED } else { "no approved" };
         if cell.arm.as_str() == CONTROL {
-            return Choice::Hold { reason: "no approved control message".to_owned() };
+            return Choice::Hold { reason: format!("{lack} control message") };
         }
-        let control = Cell {
-            segment: None,
-            arm: crate::domain::id::ArmName::new(CONTROL).expect("`control` is an arm's name"),
-            ..cell.clone()
-        };
+        let control =
+            Cell { segment: None, arm: ArmName::new(CONTROL).expect("`control` is an arm's name"), ..cell.clone() };
         match self.choose(&control, by_cell) {
             Choice::Send { variant, slots, .. } => {
-                let reason = "no approved variant in the assigned cell: the control message instead".to_owned();
+                let reason = format!("{lack} variant in the assigned cell: the control message instead");
                 Choice::Send { variant, slots, fallback: Some(reason) }
             }
             Choice::Hold { reason } => {
-                Choice::Hold { reason: format!("no approved variant in the assigned cell, and {reason}") }
+                Choice::Hold { reason: format!("{lack} variant in the assigned cell, and {reason}") }
             }
         }
     }
@@ -197,30 +263,24 @@ impl Delivering {
     }
 
     /// The preferred channel where the campaign has it and the customer permits it, else the campaign's first one
-    /// that the customer permits.
-    fn channel_for(
-        &self,
-        row: usize,
-        consents: &[Option<Column<'_>>],
-        preferred: Option<&StringArray>,
-    ) -> Option<usize> {
-        let permits = |channel: &usize| match consents[*channel] {
-            None => true,
-            Some(Column::Boolean(consent)) => consent.is_valid(row) && consent.value(row),
+    /// that the customer permits; and never another one than `only`.
+    fn channel_for(&self, row: usize, customers: &Customers<'_>, only: Option<Channel>) -> Option<usize> {
+        let is_wanted = |channel: &usize| only.is_none_or(|only| self.channels[*channel] == only);
+        let permits = |channel: &usize| match customers.consents[*channel] {
+            None => is_wanted(channel),
+            Some(Column::Boolean(consent)) => is_wanted(channel) && consent.is_valid(row) && consent.value(row),
             Some(_) => false,
         };
-        let preferred = preferred.filter(|column| column.is_valid(row)).and_then(|column| {
+        let preferred = customers.channels.filter(|column| column.is_valid(row)).and_then(|column| {
             let name = column.value(row);
             self.channels.iter().position(|channel| channel.as_str().eq_ignore_ascii_case(name))
         });
         preferred.filter(permits).or_else(|| (0..self.channels.len()).find(permits))
     }
 
-    /// The customer's locale, else the same language, else the campaign's first.
-    fn locale_for(&self, row: usize, column: Option<&StringArray>) -> usize {
-        let Some(wanted) = column.filter(|column| column.is_valid(row)).map(|column| column.value(row)) else {
-            return 0;
-        };
+    /// The wanted locale, else the same language, else the campaign's first.
+    fn locale_for(&self, wanted: Option<&str>) -> usize {
+        let Some(wanted) = wanted else { return 0 };
         let language = wanted.split(['-', '_']).next().unwrap_or_default();
         let exact = self.locales.iter().position(|locale| locale.as_str().eq_ignore_ascii_case(wanted));
         exact
@@ -309,7 +369,6 @@ mod tests {
         agents::experimentation::deliveries::Table,
         domain::{
             customer::{CUSTOMER_ID, SOURCE_LINE, ShardId},
-            id::ArmName,
             variant::{Message, Usage},
             verdict::Verdict,
         },

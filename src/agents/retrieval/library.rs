@@ -81,7 +81,6 @@ impl Library {
     /// Reads every `.md`, `.json` and `.jsonl` file under `folder`; other files and hidden ones are left alone.
     /// Every defect of every file is reported.
     pub fn load(folder: &Path) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
         let files = files_under(folder).map_err(|(path, error)| {
             vec![
                 Problem::new(
@@ -91,9 +90,25 @@ impl Library {
                 .in_file(path),
             ]
         })?;
+        Self::of_files(
+            folder,
+            files.into_iter().filter(|path| is_document(path)).map(|path| {
+                let bytes = bytes_of(&path);
+                (path, bytes)
+            }),
+        )
+    }
+
+    /// From the bytes of all files of a folder, wherever it is, or why there are none.
+    pub fn of_files(
+        folder: &Path,
+        files: impl IntoIterator<Item = (PathBuf, Result<Vec<u8>, Problem>)>,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
         let mut documents: BTreeMap<DocumentId, (PathBuf, Document)> = BTreeMap::new();
-        for path in files {
-            for document in read_file(&path) {
+        for (path, bytes) in files {
+            let read = bytes.map_or_else(|problem| vec![Err(problem)], |bytes| documents_in(&path, &bytes));
+            for document in read {
                 match document {
                     Err(problem) => problems.push(problem),
                     Ok(document) => {
@@ -127,6 +142,15 @@ impl Library {
         } else {
             Err(problems)
         }
+    }
+
+    /// What was recalled counts as withdrawn, whatever its file says.
+    #[must_use]
+    pub fn without(mut self, recalled: &BTreeSet<DocumentId>) -> Self {
+        for document in self.documents.iter_mut().filter(|document| recalled.contains(&document.id)) {
+            document.approval = Approval::Withdrawn;
+        }
+        self
     }
 
     /// In the order of their ids.
@@ -202,7 +226,7 @@ pub fn obstacles(document: &Document, date: Date) -> Vec<String> {
 }
 
 /// All content is kept in memory.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+pub const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Sorted. Links to folders are not followed, so a folder cannot contain itself.
 fn files_under(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
@@ -226,34 +250,46 @@ fn files_under(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     Ok(files)
 }
 
-fn read_file(path: &Path) -> Vec<Result<Document, Problem>> {
-    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    let read: fn(&str, &Path, Digest) -> Vec<Result<Document, Problem>> = match extension.to_str() {
-        Some("md") => |source, path, digest| vec![markdown::read(source, path, digest)],
-        Some("json") => json::read,
-        Some("jsonl") => json::read_lines,
-        _ => return Vec::new(),
-    };
-    let unreadable = |message: String, remedy: &str| vec![Err(Problem::new(message, remedy).in_file(path))];
-    let bytes = match fs::metadata(path) {
+/// Whether a file of that name holds documents.
+pub fn is_document(path: &Path) -> bool {
+    reader(path).is_some()
+}
+
+type Reader = fn(&str, &Path, Digest) -> Vec<Result<Document, Problem>>;
+
+fn reader(path: &Path) -> Option<Reader> {
+    match path.extension()?.to_ascii_lowercase().to_str()? {
+        "md" => Some(|source, path, digest| vec![markdown::read(source, path, digest)]),
+        "json" => Some(json::read),
+        "jsonl" => Some(json::read_lines),
+        _ => None,
+    }
+}
+
+/// The documents of one file; none where its name says that it holds none.
+pub fn documents_in(path: &Path, bytes: &[u8]) -> Vec<Result<Document, Problem>> {
+    let Some(read) = reader(path) else { return Vec::new() };
+    match std::str::from_utf8(bytes) {
+        Ok(source) => read(source.strip_prefix('\u{feff}').unwrap_or(source), path, Digest::of(bytes)),
+        Err(_) => vec![Err(Problem::new("the document is not UTF-8 text", "save it as UTF-8").in_file(path))],
+    }
+}
+
+/// Why a file beyond [`MAX_FILE_BYTES`] is not read.
+pub fn too_large(path: &Path) -> Problem {
+    Problem::new("the file is larger than 64 MiB", "split it").in_file(path)
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, Problem> {
+    match fs::metadata(path) {
         // A pipe or a device could be waited for without end.
         Ok(metadata) if !metadata.is_file() => {
-            return unreadable("this is not a file".to_owned(), "remove it, or put a file in its place");
+            Err(Problem::new("this is not a file", "remove it, or put a file in its place").in_file(path))
         }
-        Ok(metadata) if metadata.len() > MAX_FILE_BYTES => {
-            return unreadable("the file is larger than 64 MiB".to_owned(), "split it");
-        }
-        read => read.and_then(|_| fs::read(path)),
-    };
-    let bytes = match bytes {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            return unreadable(format!("the document cannot be read: {error}"), "make it readable or remove it");
-        }
-    };
-    match std::str::from_utf8(&bytes) {
-        Ok(source) => read(source.strip_prefix('\u{feff}').unwrap_or(source), path, Digest::of(&bytes)),
-        Err(_) => unreadable("the document is not UTF-8 text".to_owned(), "save it as UTF-8"),
+        Ok(metadata) if metadata.len() > MAX_FILE_BYTES => Err(too_large(path)),
+        read => read.and_then(|_| fs::read(path)).map_err(|error| {
+            Problem::new(format!("the document cannot be read: {error}"), "make it readable or remove it").in_file(path)
+        }),
     }
 }
 

@@ -3,7 +3,6 @@
 
 use axum::{body::Bytes, extract::State};
 
-use super::storage_events;
 use crate::functions::{
     App,
     envelope::{Done, Envelope, Failed, InvalidEnvelope},
@@ -14,6 +13,6 @@ pub(super) async fn arrived(container: &str, State(app): State<App>, body: Bytes
     if path.as_str().split('/').next() != Some(container) {
         return Err(InvalidEnvelope::Wrong("Uri").into());
     }
-    storage_events::changed(&app, &path).await?;
+    app.engine.file_arrived(&path).await?;
     Ok(Done::default())
 }

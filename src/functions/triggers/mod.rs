@@ -2,7 +2,6 @@
 
 mod blobs;
 mod queues;
-mod storage_events;
 mod timer;
 
 use axum::{
@@ -37,7 +36,7 @@ fn functions() -> Vec<(String, Trigger)> {
         functions.push((queue.poison().to_string(), Trigger::Queue(poison)));
         functions.push((queue.to_string(), Trigger::Queue(messages)));
     };
-    queue(storage_events::queue(), post(storage_events::arrived), post(queues::set_aside));
+    queue(Engine::storage_event_queue(), post(queues::hear_of_files), post(queues::set_aside));
     queue(Engine::orchestrate(), post(queues::orchestrate), post(queues::set_aside));
     for agent in Agent::ALL {
         queue(agent.queue(), post(queues::work), post(queues::give_up));

@@ -1,4 +1,4 @@
-//! The queues of campaigns and agents. What is true of messages here is true of them everywhere: they are hints, each is
+//! The queues of campaigns, agents and files. What is true of messages here is true of them everywhere: they are hints, each is
 //! handled at least once, and one that fails comes again.
 
 use axum::{body::Bytes, extract::State};
@@ -24,6 +24,13 @@ pub(super) async fn orchestrate(State(app): State<App>, body: Bytes) -> Result<D
     Ok(Done::saying(about))
 }
 
+/// Hears of files that came, changed or went, as Event Grid tells or we do: hints too.
+pub(super) async fn hear_of_files(State(app): State<App>, body: Bytes) -> Result<Done, Failed> {
+    let (message, about) = read(&body)?;
+    app.engine.storage_event_message(&message.body).await?;
+    Ok(Done::saying(about))
+}
+
 /// Works on an item. What a busy provider or store puts off the engine has sent for later, and it is handled here.
 pub(super) async fn work(State(app): State<App>, body: Bytes) -> Result<Done, Failed> {
     let (message, about) = read(&body)?;
@@ -46,7 +53,7 @@ pub(super) async fn set_aside(body: Bytes) -> Result<Done, Failed> {
 }
 
 /// The message, and what it is about in words. Every line of the log says the latter too.
-pub(super) fn read(body: &[u8]) -> Result<(QueueMessage, String), Failed> {
+fn read(body: &[u8]) -> Result<(QueueMessage, String), Failed> {
     /// What may stand in any of the messages, of whatever version.
     #[derive(Default, Deserialize)]
     struct About {

@@ -9,6 +9,7 @@ use crate::{
         provider::Meter,
     },
     domain::variant::Draft,
+    orchestration::stage::Agent,
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,7 +51,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     };
     let writer = &job.workshop.providers.writer;
     let meter = Meter::new(job.item.allowance);
-    let draft = match answered(&job.workshop.limits.writer, writer.write(&brief, &meter)).await {
+    let draft = match answered(Agent::Generate, &job.workshop.limits.writer, writer.write(&brief, &meter)).await {
         Ok(draft) => Answer::Written(draft),
         Err(error) if error.is_temporary() => return Err(Setback { trouble: error.into(), usage: meter.spent() }),
         Err(error) => Answer::Refused(error.to_string()),

@@ -28,6 +28,7 @@ use crate::{
         layout,
         start::{self, Source, Start},
     },
+    store::Precondition,
 };
 
 /// Shards on their way into the store at once.
@@ -56,6 +57,11 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     std::fs::create_dir_all(scratch)?;
     let customers = open(&start.customers, "customer file", job).await?;
     let suppression = suppression(start, job).await?;
+    if start.suppression.is_some() {
+        // The file was found to be the campaign's: whoever is first writes what all others would.
+        let path = job.records.run.suppression();
+        job.records.blobs.put(&path, suppression.to_bytes(), Precondition::None).await?;
+    }
     let (ingested, lists, shards) = cut(context, &customers, suppression, scratch, folder).await?;
     if ingested.contactable == 0 {
         return Err(Trouble::Problems(vec![nobody_left(&ingested, start.customers.name())]));

@@ -29,6 +29,7 @@ mod folder;
 mod generate;
 mod ingest;
 mod label;
+mod playbook;
 mod records;
 mod release;
 mod retrieve;
@@ -41,8 +42,9 @@ use std::{fmt, future::Future, io, num::NonZeroUsize, path::PathBuf, sync::Arc, 
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
-pub use self::{close::Closed, collect::Collected, ingest::Admitted, records::Records};
+pub use self::{close::Closed, collect::Collected, ingest::Admitted, playbook::Playbook, records::Records};
 use self::{
     context::{Context, Contexts},
     folder::Folder,
@@ -50,7 +52,7 @@ use self::{
 use super::{
     instance::{Fact, Instance},
     item::Item,
-    stage::Stage,
+    stage::{Agent, Stage},
 };
 use crate::{
     agents::{
@@ -61,6 +63,7 @@ use crate::{
     },
     domain::{problem::Problem, variant::Usage},
     store::{self, Store},
+    telemetry::{self, Outcome},
 };
 
 /// Calls of one provider under way at once, as long as it bears them.
@@ -183,6 +186,7 @@ async fn compute<T: Send + 'static>(
 /// A provider's answer, when it is the question's turn; the limiter hears how the provider took it. Where the turn does
 /// not come, the provider is too busy, and the question is put off as if the provider had said so itself.
 async fn answered<T>(
+    agent: Agent,
     limiter: &Limiter,
     question: impl Future<Output = Result<T, ProviderError>>,
 ) -> Result<T, ProviderError> {
@@ -190,7 +194,14 @@ async fn answered<T>(
         let message = format!("its turn did not come within {} s", TURN.as_secs());
         return Err(ProviderError { provider: "limiter", kind: ErrorKind::Throttled { retry_after: None }, message });
     };
+    let since = Instant::now();
     let answer = question.await;
+    let outcome = match answer.as_ref().map_err(|error| error.kind) {
+        Ok(_) => Outcome::Done,
+        Err(ErrorKind::Throttled { .. }) => Outcome::Throttled,
+        Err(_) => Outcome::Failed,
+    };
+    telemetry::metrics().provider_answered(agent.as_str(), since.elapsed(), outcome);
     match answer.as_ref().map_err(|error| error.kind) {
         Ok(_) | Err(ErrorKind::Rejected) => permit.succeeded(),
         Err(ErrorKind::Throttled { retry_after }) => permit.throttled(retry_after),

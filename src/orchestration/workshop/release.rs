@@ -1,4 +1,4 @@
-//! Release: all variants as they go out, a person's decision included.
+//! Release: all variants as they go out, a person's decision and the recalls up to now included.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::{
         variant::{Usage, Variant},
         verdict,
     },
-    orchestration::{finished::Variants, layout, names, stage::Stage},
+    orchestration::{finished::Variants, layout, names, recalls, stage::Stage},
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     if let Some(decision) = &decision {
         variants.iter_mut().for_each(|variant| decision.apply(variant));
     }
+    let recalled = recalls::of(job.records.blobs).await?;
+    variants.iter_mut().for_each(|variant| recalls::block(variant, &recalled));
     let variants = Variants::new(variants, decision);
     let variants = job.folder().put_json(layout::blob(layout::VARIANTS), &variants).await?;
     Output::new(None, Usage::default(), &Released { variants })

@@ -9,7 +9,7 @@ use crate::{
         retrieval::{Query, Retrieved, Retriever as _},
     },
     domain::{problem::Problem, variant::Cell},
-    orchestration::stage::Stage,
+    orchestration::stage::{Agent, Stage},
 };
 
 /// A segment for which nothing may be said stops the campaign here, before anything is generated.
@@ -18,7 +18,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let query = job.pick(context.queries(job.records).await?)?.clone();
     let meter = Meter::new(job.item.allowance);
     let index = context.index(job.records).await?;
-    let hits = answered(&job.workshop.limits.retriever, index.retrieve(&query, &meter)).await;
+    let hits = answered(Agent::Retrieve, &job.workshop.limits.retriever, index.retrieve(&query, &meter)).await;
     let hits = hits.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })?;
     let Query { text, audience, channel, locale, .. } = query;
     let retrieved = Retrieved { segment: audience, channel, locale, query: text, hits };

@@ -7,7 +7,8 @@ use crate::{
         variant::{Draft, Variant},
         verdict::{Decision, Finding, Rule, Verdict},
     },
-    orchestration::stage::Stage,
+    orchestration::stage::{Agent, Stage},
+    telemetry,
 };
 
 pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
@@ -30,11 +31,12 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
                 screen: job.workshop.providers.screen.as_ref(),
             };
             let judged = gate.judge(&task.cell, &draft, &meter);
-            let verdict = answered(&job.workshop.limits.screen, judged).await;
+            let verdict = answered(Agent::Screen, &job.workshop.limits.screen, judged).await;
             let verdict = verdict.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })?;
             variant(task, draft, writer, verdict)
         }
     };
+    telemetry::metrics().variant_judged(variant.verdict.decision);
     Ok(Output::new(None, meter.spent(), &variant)?)
 }
 

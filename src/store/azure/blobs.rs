@@ -10,7 +10,8 @@ use std::{fmt, future::Future, io, num::NonZero, path::Path, time::Duration};
 use async_trait::async_trait;
 use azure_core::{
     error::ErrorKind,
-    http::{Etag, headers::HeaderName},
+    http::{Etag, Url, headers::HeaderName},
+    time::OffsetDateTime,
 };
 use azure_storage_blob::{
     BlobClient, BlobContainerClient, BlobServiceClient,
@@ -19,19 +20,24 @@ use azure_storage_blob::{
         BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientDownloadResult,
         BlobClientGetPropertiesResultHeaders as _, BlobClientUploadOptions, BlobContainerClientListBlobsOptions,
         BlobServiceClientListContainersOptions, BlockBlobClientCommitBlockListOptions,
-        BlockBlobClientCommitBlockListResultHeaders as _, BlockLookupList, DeleteSnapshotsOptionType,
+        BlockBlobClientCommitBlockListResultHeaders as _, BlockLookupList, DeleteSnapshotsOptionType, HttpRange,
+        KeyInfo,
     },
 };
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use jiff::Timestamp;
 use tokio::{
     fs::File,
     io::{AsyncReadExt as _, AsyncWriteExt as _},
 };
 use uuid::Uuid;
 
-use super::call::{Effect, Failure, LONG, SHORT, call, time_for};
-use crate::store::{Blob, BlobPath, Blobs, ETag, Error, Lease, Precondition, limits};
+use super::{
+    call::{Effect, Failure, LONG, SHORT, call, time_for},
+    upload::Delegation,
+};
+use crate::store::{Blob, BlobPath, Blobs, ETag, Error, Head, Lease, Precondition, limits};
 
 pub struct AzureBlobs {
     service: BlobServiceClient,
@@ -72,6 +78,36 @@ impl AzureBlobs {
         };
         let container = self.service.blob_container_client(container);
         Ok(Target { blob: container.blob_client(&format!("{blob}{suffix}")), container })
+    }
+
+    /// The address of a blob, whose container is there then.
+    pub async fn address(&self, path: &BlobPath) -> Result<Url, Error> {
+        let target = self.target(path)?;
+        match call(Effect::Write, SHORT, || target.container.create(None)).await {
+            Err(failure) if failure.code() != "ContainerAlreadyExists" => Err(failure.about(path)),
+            _ => Ok(target.blob.url().clone()),
+        }
+    }
+
+    /// A key that signs for whoever this process is; only an Entra identity can have one.
+    pub async fn delegation(&self, expiry: OffsetDateTime) -> Result<Delegation, Error> {
+        let key = call(Effect::Read, SHORT, || async {
+            let info = KeyInfo { expiry: Some(expiry), ..Default::default() };
+            let key = self.service.get_user_delegation_key(info.try_into()?, None).await?.into_model()?;
+            let time = |time: Option<OffsetDateTime>| {
+                required("a time", time.and_then(|time| Timestamp::from_second(time.unix_timestamp()).ok()))
+            };
+            Ok(Delegation {
+                object: required("an object id", key.signed_oid)?,
+                tenant: required("a tenant id", key.signed_tid)?,
+                start: time(key.signed_start)?,
+                expiry: time(key.signed_expiry)?,
+                service: required("a service", key.signed_service)?,
+                version: required("a version", key.signed_version)?,
+                key: required("a key", key.value)?,
+            })
+        });
+        key.await.map_err(|failure| failure.about(&"a user delegation key"))
     }
 
     async fn containers(&self) -> Result<Vec<String>, Failure> {
@@ -200,6 +236,35 @@ impl Blobs for AzureBlobs {
             Ok(Blob { bytes: download.body.collect().await?.into(), etag })
         });
         blob.await.map_err(|failure| failure.about(path))
+    }
+
+    async fn head(&self, path: &BlobPath, most: usize) -> Result<Head, Error> {
+        let target = self.target(path)?;
+        let head = call(Effect::Read, time_for(most), || async {
+            let blob = target.blob.get_properties(None).await?;
+            let etag = etag(blob.etag()?)?;
+            let len = required("a length", blob.content_length()?)?;
+            // No range of an empty blob can be asked for.
+            let wanted = len.min(most as u64);
+            if wanted == 0 {
+                return Ok(Head { etag, len, bytes: Vec::new() });
+            }
+            let options = BlobClientDownloadOptions {
+                range: Some(HttpRange::new(0, wanted)),
+                if_match: Some(etag.0.clone().into()),
+                partition_size: Some(WHOLE),
+                ..Default::default()
+            };
+            let bytes = target.blob.download(Some(options)).await?.body.collect().await?.into();
+            Ok(Head { etag, len, bytes })
+        });
+        match head.await.map_err(|failure| failure.about(path)) {
+            // It was replaced between the two questions.
+            Err(Error::PreconditionFailed { what }) => {
+                Err(Error::Transient { what, source: "it is being replaced".into() })
+            }
+            head => head,
+        }
     }
 
     async fn put(&self, path: &BlobPath, bytes: Vec<u8>, when: Precondition) -> Result<ETag, Error> {

@@ -6,12 +6,17 @@ mod connection;
 mod queues;
 mod sas;
 mod settings;
+mod upload;
 
 use std::{env, sync::Arc};
 
+use async_trait::async_trait;
 use azure_core::{
     credentials::TokenCredential,
-    http::{ClientOptions, HttpClientOptions, RetryOptions, Transport, new_http_client, policies::Policy},
+    http::{
+        ClientOptions, Context, HttpClientOptions, Request, RetryOptions, Transport, new_http_client,
+        policies::{Policy, PolicyResult},
+    },
 };
 use azure_identity::{
     DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
@@ -21,16 +26,20 @@ use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
 use azure_storage_queue::{QueueServiceClient, QueueServiceClientOptions};
 
 use super::{Error, Store};
+use crate::telemetry::trace;
 use blobs::AzureBlobs;
 use connection::{Access, Connection};
 use queues::AzureQueues;
 use sas::Signed;
+use upload::Signer;
+pub use upload::Upload;
 
 /// An Azure Storage account, or the emulator.
 #[derive(Debug, Clone)]
 pub struct Azure {
     blobs: Arc<AzureBlobs>,
     queues: Arc<AzureQueues>,
+    signer: Arc<Signer>,
 }
 
 /// The newest version of the REST interface that the emulator knows as well.
@@ -60,13 +69,18 @@ impl Azure {
     }
 
     fn connect(Connection { blobs, queues, access }: Connection, identity: Identity) -> Result<Self, Error> {
+        let signer = Signer::of(&access);
         let (credential, signed) = match access {
             Access::Key(key) => (None, Some(Signed::With(key))),
             Access::Sas(sas) => (None, Some(Signed::By(sas))),
             Access::Entra => (Some(identity.credential().map_err(|error| wrong(error.into()))?), None),
         };
         let options = ClientOptions {
-            per_try_policies: signed.into_iter().map(|signed| Arc::new(signed) as Arc<dyn Policy>).collect(),
+            per_try_policies: signed
+                .into_iter()
+                .map(|signed| Arc::new(signed) as Arc<dyn Policy>)
+                .chain([Arc::new(Traced) as Arc<dyn Policy>])
+                .collect(),
             // See `call`.
             retry: RetryOptions::none(),
             // One pool of connections. Bodies come as they are stored.
@@ -82,11 +96,26 @@ impl Azure {
         Ok(Self {
             blobs: Arc::new(AzureBlobs::new(blobs.map_err(|error| wrong(error.into()))?)),
             queues: Arc::new(AzureQueues::new(queues.map_err(|error| wrong(error.into()))?)),
+            signer: Arc::new(signer),
         })
     }
 
     pub fn store(&self) -> Store {
         Store { blobs: self.blobs.clone(), queues: self.queues.clone() }
+    }
+}
+
+/// Puts the trace that a request belongs to on it.
+#[derive(Debug)]
+struct Traced;
+
+#[async_trait]
+impl Policy for Traced {
+    async fn send(&self, context: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
+        if let Some(parent) = trace::parent() {
+            request.insert_header("traceparent", parent);
+        }
+        next[0].send(context, request, &next[1..]).await
     }
 }
 

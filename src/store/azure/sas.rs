@@ -48,7 +48,7 @@ impl fmt::Debug for AccountKey {
 }
 
 /// The string-to-sign below is that of this version and later ones up to now.
-const SIGNED_VERSION: &str = "2022-11-02";
+pub(super) const SIGNED_VERSION: &str = "2022-11-02";
 /// What the store needs, in the order Azure wants: read, write, delete, list, add, create, update, process.
 const PERMISSIONS: &str = "rwdlacup";
 /// Blobs and queues.
@@ -61,6 +61,14 @@ const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 impl AccountKey {
     pub fn new(account: &str, key: Vec<u8>) -> Self {
         Self { account: account.to_owned(), key }
+    }
+
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.key
     }
 
     /// The account signature of "Create an account SAS", Azure Storage REST reference.

@@ -12,7 +12,7 @@ use std::{
 use tempfile::{NamedTempFile, TempPath};
 
 use super::{
-    super::{Blob, BlobPath, ETag, Error, Files, Precondition, files},
+    super::{Blob, BlobPath, ETag, Error, Files, Head, Precondition, files},
     failure,
 };
 
@@ -49,6 +49,16 @@ impl Folder {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| failure::of_file(path, error))?;
         Ok(Some(Blob { bytes, etag }))
+    }
+
+    pub fn head(&self, path: &BlobPath, most: usize) -> Result<Option<Head>, Error> {
+        let Some((file, etag)) = self.open(path)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        let len = file.metadata().and_then(|metadata| {
+            file.take(most as u64).read_to_end(&mut bytes)?;
+            Ok(metadata.len())
+        });
+        Ok(Some(Head { etag, len: len.map_err(|error| failure::of_file(path, error))?, bytes }))
     }
 
     pub fn get_file(&self, path: &BlobPath, into: &Path) -> Result<Option<ETag>, Error> {

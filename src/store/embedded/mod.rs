@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use self::{database::Database, folder::Folder};
-use super::{Blob, BlobPath, Blobs, ETag, Error, Lease, Precondition, Store, limits};
+use super::{Blob, BlobPath, Blobs, ETag, Error, Head, Lease, Precondition, Store, limits};
 
 /// Clones share the same connection.
 #[derive(Debug, Clone)]
@@ -154,6 +154,18 @@ impl Blobs for Embedded {
             return Ok(blob);
         }
         self.0.database.read(path, |connection| rows::get(connection, path))
+    }
+
+    async fn head(&self, path: &BlobPath, most: usize) -> Result<Head, Error> {
+        if let Some(name) = self.file(path)
+            && let Some(head) = self.0.folder.head(&name, most)?
+        {
+            return Ok(head);
+        }
+        let Blob { mut bytes, etag } = self.get(path).await?;
+        let len = bytes.len() as u64;
+        bytes.truncate(most);
+        Ok(Head { etag, len, bytes })
     }
 
     async fn put(&self, path: &BlobPath, bytes: Vec<u8>, when: Precondition) -> Result<ETag, Error> {

@@ -110,6 +110,7 @@ impl Driver {
             allowance: stage.allowance,
             version: self.instance.version,
             expected: 0,
+            sent: None,
         }
     }
 

@@ -1,0 +1,139 @@
+//! Documents that were withdrawn after campaigns had begun to cite them.
+//!
+//! A recall is written once, `recalls/<document>.json`, and stays: a mended document gets another id. From then on no
+//! campaign starts with the document, and no variant that cites it is released. What was planned before is for whoever
+//! sends it to stop: [`of`] says what may not go out.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    client::ClientError,
+    engine::{Engine, Held},
+    finished::Variants,
+    instance::Instance,
+    layout, names,
+    turn::run_of,
+};
+use crate::{
+    agents::experimentation::deliveries::Table,
+    domain::{
+        id::{CampaignId, DocumentId, VariantId},
+        variant::Variant,
+        verdict::{Decision, Finding, Rule},
+    },
+    store::{self, BlobPath, Blobs, Precondition, table},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recall {
+    pub document: DocumentId,
+    pub by: String,
+    pub reason: String,
+    pub at: Timestamp,
+}
+
+/// A campaign that cites a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Citing {
+    pub campaign: CampaignId,
+    /// Whether nothing happens in it any more.
+    pub ended: bool,
+    pub variants: Vec<VariantId>,
+    /// Customers whose planned message is one of these.
+    pub customers: u64,
+}
+
+/// All documents that may not be used any more.
+pub async fn of(blobs: &dyn Blobs) -> Result<BTreeSet<DocumentId>, store::Error> {
+    let folder = BlobPath::new(names::RECALLS).expect("it is a path");
+    Ok(blobs.list(Some(&folder)).await?.iter().filter_map(names::recalled).collect())
+}
+
+/// Recalls a document. The first who does so stays on record.
+pub async fn recall(blobs: &dyn Blobs, recall: Recall) -> Result<Recall, store::Error> {
+    let path = names::recall(&recall.document);
+    let bytes = serde_json::to_vec(&recall).expect("texts are plain data");
+    match blobs.put(&path, bytes, Precondition::Absent).await {
+        Ok(_) => Ok(recall),
+        Err(store::Error::AlreadyExists { .. } | store::Error::Ambiguous { .. }) => {
+            let blob = blobs.get(&path).await?;
+            serde_json::from_slice(&blob.bytes)
+                .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a variant rests on one of the documents.
+pub fn cites(variant: &Variant, documents: &BTreeSet<DocumentId>) -> bool {
+    variant.claims.iter().any(|claim| documents.contains(claim.citation.passage.document()))
+}
+
+/// Keeps a variant from going out that cites what was recalled.
+pub fn block(variant: &mut Variant, recalled: &BTreeSet<DocumentId>) {
+    let cited = variant.claims.iter().find(|claim| recalled.contains(claim.citation.passage.document()));
+    let Some(cited) = cited.filter(|_| variant.verdict.decision != Decision::Blocked) else { return };
+    let finding = Finding {
+        rule: Rule::Recalled,
+        blocks: true,
+        span: Some(cited.span),
+        text: cited.text.clone(),
+        passage: Some(cited.citation.passage.clone()),
+        why: format!("document `{}` was recalled", cited.citation.passage.document()),
+    };
+    variant.verdict.decision = Decision::Blocked;
+    variant.verdict.findings.push(finding);
+}
+
+/// All campaigns with variants that cite a document. One that has no variants yet is not among them: its own will be
+/// judged when they are released.
+pub async fn citing(engine: &Engine, document: &DocumentId) -> Result<Vec<Citing>, ClientError> {
+    let wanted = BTreeSet::from([document.clone()]);
+    let mut found = Vec::new();
+    for campaign in engine.campaigns().await? {
+        let Some(Held { instance, .. }) = engine.load(&campaign).await? else { continue };
+        let variants = variants(engine, &instance).await?;
+        let variants: Vec<VariantId> =
+            variants.iter().filter(|variant| cites(variant, &wanted)).map(|variant| variant.id.clone()).collect();
+        if variants.is_empty() {
+            continue;
+        }
+        let customers = planned(engine, &instance, &variants).await?;
+        found.push(Citing { campaign, ended: instance.status.is_final(), variants, customers });
+    }
+    Ok(found)
+}
+
+/// As they were released; none before that.
+async fn variants(engine: &Engine, instance: &Instance) -> Result<Vec<Variant>, store::Error> {
+    let path = run_of(instance).file(&layout::blob(layout::VARIANTS));
+    match engine.store.blobs.get(&path).await {
+        Ok(blob) => serde_json::from_slice::<Variants>(&blob.bytes)
+            .map(|variants| variants.variants)
+            .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() }),
+        Err(store::Error::NotFound { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Counted in the tables of deliveries, one in memory at a time.
+async fn planned(engine: &Engine, instance: &Instance, variants: &[VariantId]) -> Result<u64, store::Error> {
+    let folder = run_of(instance).file(&layout::blob(layout::DELIVERIES));
+    let mut customers = 0;
+    for path in engine.store.blobs.list(Some(&folder)).await? {
+        let bytes = engine.store.blobs.get(&path).await?.bytes;
+        let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| store::Error::Permanent {
+            what: path.to_string(),
+            source,
+        };
+        let rows = table::decode(bytes).map_err(|error| unreadable(error.into()))?;
+        let rows = Table::new(&rows).map_err(|error| unreadable(error.into()))?;
+        let is_affected = |variant: &str| variants.iter().any(|affected| affected.as_str() == variant);
+        customers += rows.rows().filter(|row| row.variant.is_some_and(is_affected)).count() as u64;
+    }
+    Ok(customers)
+}
