@@ -99,7 +99,7 @@ impl Folder {
         let means = Means { shard_rows: SHARD_ROWS, ..Means::default() };
         let ended = campaign::run_with(self.inputs(), means, &|_| ()).await;
         assert!(matches!(ended, Ok(Ended::Complete(_))), "{ended:?}");
-        let files = Files::new(&workspace::target(&self.path("out"), &id()));
+        let files = Files::new(workspace::target(&self.path("out"), &id()));
         files.list(None).unwrap().iter().map(|name| (name.to_string(), files.get(name).unwrap())).collect()
     }
 

@@ -274,7 +274,8 @@ async fn who_asks_it_to_stop_gets_another_one() {
     host.process.settled().await;
     rustix::process::kill_process(host.process.pid().unwrap(), rustix::process::Signal::TERM).unwrap();
     host.until(|events| events.iter().filter(|event| matches!(event, Event::Ready { .. })).count() == 2).await;
-    assert!(host.process.events().iter().any(|event| matches!(event, Event::Ended { code: 200, .. })));
+    let events = host.process.events();
+    assert!(events.iter().any(|event| matches!(event, Event::Ended { code: 200, .. })), "{events:?}");
     assert_eq!(sweep(&host).await.ending, Ending::Succeeded);
 }
 
