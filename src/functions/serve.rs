@@ -68,9 +68,11 @@ pub async fn serve(
         time::sleep(LAST_WORDS).await;
     };
     tokio::select! {
-        served = axum::serve(listener, routes).with_graceful_shutdown(stopping) => served.map(|()| Ended::Asked),
+        // In this order: a stop is listened for before the first answer is given.
+        biased;
         () = stop => Ok(Ended::Asked),
         () = parent.gone() => Ok(Ended::Orphaned),
+        served = axum::serve(listener, routes).with_graceful_shutdown(stopping) => served.map(|()| Ended::Asked),
     }
 }
 
