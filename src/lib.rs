@@ -16,6 +16,7 @@ pub mod error;
 pub mod functions;
 pub mod ingest;
 pub mod orchestration;
+pub mod package;
 pub mod report;
 pub mod stats;
 pub mod store;

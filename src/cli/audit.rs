@@ -46,9 +46,11 @@ pub fn run(command: Command) -> Result<(), Error> {
     }
 }
 
-/// Results come after the close; the report is rendered again with them. It tells its reader to save [`CHECKSUMS`].
+/// Results and exposures come after the close; the report is rendered again with them. It tells its reader to save [`CHECKSUMS`].
 fn written_after_close(path: &str) -> bool {
-    path.starts_with("audit/")
+    let is_in = |folder: &str| path.strip_prefix(folder).is_some_and(|name| name.starts_with('/'));
+    is_in("audit")
+        || is_in(layout::EXPOSURES)
         || [layout::RESULTS, layout::OUTCOMES, layout::REPORT_HTML, layout::REPORT_JSON, CHECKSUMS].contains(&path)
 }
 

@@ -11,8 +11,10 @@ mod explain;
 mod export;
 mod init;
 mod instance;
+mod package;
 mod results_table;
 mod run;
+mod serve;
 mod watch;
 
 use std::{io::Write as _, process::ExitCode, time::Duration};
@@ -46,6 +48,8 @@ enum Command {
     #[command(subcommand)]
     Instance(instance::Command),
     Dev(dev::Args),
+    Serve(serve::Args),
+    Package(package::Args),
     Analyze(analyze::Args),
     Explain(explain::Args),
     Export(export::Args),
@@ -66,11 +70,12 @@ pub enum Format {
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let by_default = match cli.command {
-        Command::Dev(_) => "warn,cpo=info",
-        _ => "warn",
+    let (lines, by_default) = match cli.command {
+        Command::Serve(_) => (Lines::Host, "warn,cpo=info"),
+        Command::Dev(_) => (Lines::People, "warn,cpo=info"),
+        _ => (Lines::People, "warn"),
     };
-    let _telemetry = match telemetry::start(Lines::People, by_default) {
+    let _telemetry = match telemetry::start(lines, by_default) {
         Ok(telemetry) => telemetry,
         Err(error) => return failed(&error),
     };
@@ -80,6 +85,9 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Instance(command) => instance::run(command),
         Command::Dev(args) => dev::run(args),
+        // It has exit codes of its own.
+        Command::Serve(args) => return serve::run(args),
+        Command::Package(args) => package::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Export(args) => export::run(args),

@@ -7,7 +7,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, pre
 use crate::{
     Error,
     agents::experimentation::words::count,
-    cli::{self, Format, instance::in_words, watch::Watch},
+    cli::{self, Format, watch::Watch},
     domain::id::CampaignId,
     orchestration::{
         campaign::{self, Ended, Inputs},
@@ -112,7 +112,7 @@ fn stopped(campaign: &CampaignId, status: &Status) -> String {
         Status::Terminated { .. } => "Run it with --replace to start it anew.",
         _ => "The same command goes on with it.",
     };
-    format!("\nCampaign {campaign}: {}. {next}\n", in_words(status))
+    format!("\nCampaign {campaign}: {status}. {next}\n")
 }
 
 fn render(summary: &Summary) -> String {

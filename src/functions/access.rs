@@ -4,15 +4,15 @@
 //! authenticated them and says who they are in a header, which can be believed only where that is switched on.
 
 use axum::{
-    extract::{FromRequestParts, Request},
-    http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts},
+    extract::Request,
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
-use super::{App, refusal::Refusal};
+use super::refusal::Refusal;
 
 /// How people are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,21 +80,15 @@ impl Access {
         }
     }
 
-    fn person(self, headers: &HeaderMap) -> Option<Person> {
-        match self {
+    /// Who sends these headers.
+    pub fn person(self, headers: &HeaderMap) -> Result<Person, Refusal> {
+        let person = match self {
             Self::Local => Some(Person { name: "somebody on this machine".to_owned(), roles: Role::ALL.to_vec() }),
             Self::Platform => person(headers),
             Self::Nobody => None,
-        }
-    }
-}
-
-impl FromRequestParts<App> for Person {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        };
         let detail = "nobody is signed in: App Service authentication must be on, and you signed in";
-        app.access.person(&parts.headers).ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "not_signed_in", detail))
+        person.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "not_signed_in", detail))
     }
 }
 
@@ -184,17 +178,17 @@ mod tests {
     #[test]
     fn without_a_believable_principal_there_is_nobody() {
         let good = headers(&ada(&["viewer"]));
-        assert!(Access::Platform.person(&good).is_some());
-        assert_eq!(Access::Nobody.person(&good), None);
-        assert_eq!(Access::Platform.person(&HeaderMap::new()), None);
+        assert!(Access::Platform.person(&good).is_ok());
+        assert!(Access::Nobody.person(&good).is_err());
+        assert!(Access::Platform.person(&HeaderMap::new()).is_err());
         for bad in ["", "not base64", "e30", "e30=", "bnVsbA=="] {
             let headers =
                 [("x-ms-client-principal".parse().unwrap(), HeaderValue::from_static(bad))].into_iter().collect();
-            assert_eq!(Access::Platform.person(&headers), None, "{bad}");
+            assert!(Access::Platform.person(&headers).is_err(), "{bad}");
         }
         let mut twice = good.clone();
         twice.append("x-ms-client-principal", good["x-ms-client-principal"].clone());
-        assert_eq!(Access::Platform.person(&twice), None);
+        assert!(Access::Platform.person(&twice).is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod console;
 pub mod envelope;
 pub mod extract;
 pub mod invocation;
+pub mod origin;
 pub mod receive;
 pub mod refusal;
 pub mod serve;
@@ -51,11 +52,10 @@ impl App {
 /// Every route of the app.
 pub fn router(app: App) -> Router {
     let routes = Router::new()
-        .route("/", get(async || "cpo\n"))
         .merge(triggers::routes())
         .merge(api::routes())
         .merge(console::routes())
         .fallback(refusal::no_such_route)
         .with_state(app);
-    invocation::layered(routes)
+    api::paths::in_any_case(invocation::layered(routes).route("/", get(async || "cpo\n")))
 }

@@ -71,6 +71,14 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         self.status
     }
+
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub fn errors(&self) -> &[Problem] {
+        &self.errors
+    }
 }
 
 /// What the caller gave cannot be worked with.

@@ -3,6 +3,7 @@
 //! Everything may be asked twice: a start by the campaign's id, a request by its event's. What is asked is written
 //! first, then the mark in `active/`, then a message is sent: if the asker dies in between, the sweeper finds it.
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -22,6 +23,9 @@ use crate::{
     domain::{digest::Digest, id::CampaignId},
     store::{self, BlobPath, Precondition},
 };
+
+/// Versions of a history read at once.
+const READERS: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -156,18 +160,21 @@ impl Engine {
     /// What happened after a version (0: ever), the newest last.
     pub async fn events(&self, campaign: &CampaignId, after: u64) -> Result<Vec<Event>, ClientError> {
         let Held { instance, .. } = self.held(campaign).await?;
-        let mut events = Vec::new();
-        for version in after + 1..instance.version {
-            let path = names::history(campaign, version);
-            let blob = self.store.blobs.get(&path).await?;
-            let history: History = serde_json::from_slice(&blob.bytes)
-                .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;
-            events.extend(history.events);
-        }
+        let archived = (after + 1..instance.version).map(|version| self.archived_events(campaign, version));
+        let mut events: Vec<Event> = stream::iter(archived).buffered(READERS).try_concat().await?;
         if instance.version > after {
             events.extend(instance.events);
         }
         Ok(events)
+    }
+
+    /// Those of a version that another has taken the place of.
+    pub async fn archived_events(&self, campaign: &CampaignId, version: u64) -> Result<Vec<Event>, store::Error> {
+        let path = names::history(campaign, version);
+        let blob = self.store.blobs.get(&path).await?;
+        let history: History = serde_json::from_slice(&blob.bytes)
+            .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;
+        Ok(history.events)
     }
 
     pub async fn held(&self, campaign: &CampaignId) -> Result<Held, ClientError> {
@@ -176,6 +183,11 @@ impl Engine {
 
     pub async fn status(&self, campaign: &CampaignId) -> Result<View, ClientError> {
         let Held { instance, .. } = self.held(campaign).await?;
+        Ok(self.view_of(instance).await?)
+    }
+
+    /// An instance that was read, and how far its open stages are now.
+    pub async fn view_of(&self, instance: Instance) -> Result<View, store::Error> {
         let mut stages = Vec::with_capacity(instance.stages.len());
         for stage in &instance.stages {
             let total = stage.total();

@@ -2,6 +2,8 @@
 //!
 //! What it says is the truth; queue messages are hints, and all else (records, arrivals) is what it will learn.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -93,6 +95,19 @@ impl Status {
     }
 }
 
+/// How a campaign stands, in words.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("running"),
+            Self::Suspended { reason } => write!(f, "suspended ({reason})"),
+            Self::Completed => f.write_str("complete"),
+            Self::Terminated { reason } => write!(f, "terminated ({reason})"),
+            Self::Failed { failure } => write!(f, "failed: {failure}"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Failure {
@@ -114,6 +129,20 @@ pub enum Failure {
         step: Step,
         items: u32,
     },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ItemsFailed { step, failed, planned } => {
+                write!(f, "{failed} of {planned} {} of stage {step} failed", step.stage.unit())
+            }
+            Self::StageDeadline { step } => write!(f, "stage {step} took too long"),
+            Self::ApprovalDeadline => f.write_str("nobody approved its messages in time"),
+            Self::OverBudget { reserve, cap } => write!(f, "it could cost {reserve}, and may cost {cap}"),
+            Self::TooLarge { step, items } => write!(f, "stage {step} has {items} items, which is too many"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

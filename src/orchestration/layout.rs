@@ -19,6 +19,8 @@ pub const DELIVERIES: &str = "deliveries";
 pub const DESIGN: &str = "experiment/design.json";
 pub const RESULTS: &str = "experiment/results.json";
 pub const OUTCOMES: &str = "experiment/outcomes.simulated.csv";
+/// What single customers were given later.
+pub const EXPOSURES: &str = "exposures";
 pub const LEDGER: &str = "ledger.json";
 pub const REPORT_JSON: &str = "report.json";
 pub const REPORT_HTML: &str = "report.html";

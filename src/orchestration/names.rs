@@ -14,14 +14,14 @@
 //! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
 //! instances/<campaign>/<generation>/outcomes.json           which files of outcomes the results tell of
 //! campaigns/<campaign>/<generation>/                        the run's folder
-//! outcomes/<campaign>/                                      files of outcomes, as they came
 //! pending/<campaign>.json                                   a start that waits for its files
 //! content-checks/<path>.json                                what is in a file of the container `content`
 //! recalls/<document>.json                                   who recalled a document, and why
 //! campaigns/<campaign>/<generation>/exposures/<log>.jsonl   what single customers were given, a line each
+//! outcomes/<campaign>/                                      files of outcomes, as they came
 //! ```
 
-use super::{instance::EventId, stage::Step};
+use super::{instance::EventId, layout, stage::Step};
 use crate::{
     domain::{
         digest::Digest,
@@ -136,18 +136,18 @@ impl Run {
         path(format!("{INSTANCES}/{}/{}/spent/{step}/{index:08}.{attempt}", self.campaign, self.generation))
     }
 
-    /// Which files of outcomes its results tell of.
-    pub fn outcomes(&self) -> BlobPath {
-        path(format!("{INSTANCES}/{}/{}/outcomes.json", self.campaign, self.generation))
-    }
-
     pub fn suppression(&self) -> BlobPath {
         path(format!("{INSTANCES}/{}/{}/suppression", self.campaign, self.generation))
     }
 
     /// A log of what single customers were given; `name` is a segment of a path.
     pub fn exposures(&self, name: &str) -> BlobPath {
-        path(format!("campaigns/{}/{}/exposures/{name}.jsonl", self.campaign, self.generation))
+        path(format!("{}/{}/{name}.jsonl", self.folder(), layout::EXPOSURES))
+    }
+
+    /// Which files of outcomes its results tell of.
+    pub fn outcomes(&self) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/outcomes.json", self.campaign, self.generation))
     }
 
     /// Where the run's files are.

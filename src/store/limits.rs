@@ -8,10 +8,15 @@ const RECORDS: u64 = 50_000;
 /// How many messages are handed out at once at most; whoever asks for more gets so many.
 pub const RECEIVE: usize = 32;
 
-pub fn message(queue: &QueueName, body: &[u8]) -> Result<(), Error> {
-    match body.len() {
-        ..=MESSAGE => Ok(()),
-        size => refused(queue, format!("a message of {size} bytes is larger than {MESSAGE}")),
+/// Text that XML can hold: that is how it travels.
+pub fn message<'a>(queue: &QueueName, body: &'a [u8]) -> Result<&'a str, Error> {
+    if body.len() > MESSAGE {
+        return refused(queue, format!("a message of {} bytes is larger than {MESSAGE}", body.len()));
+    }
+    let is_in_xml = |c| !matches!(c, '\0'..' ' | '\u{fffe}' | '\u{ffff}') || matches!(c, '\t' | '\n' | '\r');
+    match str::from_utf8(body) {
+        Ok(text) if text.chars().all(is_in_xml) => Ok(text),
+        _ => refused(queue, "a message must be text in UTF-8, without control characters".to_owned()),
     }
 }
 

@@ -183,7 +183,8 @@ pub struct Delivery {
 /// are first used. Messages do not expire.
 #[async_trait]
 pub trait Queues: fmt::Debug + Send + Sync {
-    /// At most 48 KiB, to be handed out after `delay` (at most 7 days) at the earliest.
+    /// Text in UTF-8 without control characters, at most 48 KiB; what it has of white space at its ends and line breaks
+    /// may come back otherwise. To be handed out after `delay` (at most 7 days) at the earliest.
     async fn send(&self, queue: &QueueName, body: Vec<u8>, delay: Duration) -> Result<(), Error>;
 
     /// Up to `limit` (at most 32) messages, hidden from others for `visibility` (1 second to 7 days). Does not wait.

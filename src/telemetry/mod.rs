@@ -27,7 +27,8 @@ use crate::Error;
 pub enum Lines {
     /// To standard error, for people.
     People,
-    /// To standard output, one JSON object each, for a Functions host: it takes standard error for errors.
+    /// To standard output, one JSON object each with the call that it belongs to, for a Functions host: it takes every
+    /// line of standard error for an error.
     Host,
 }
 
@@ -50,7 +51,10 @@ pub fn start(lines: Lines, by_default: &str) -> Result<Telemetry, Error> {
             let colours = io::stderr().is_terminal();
             format.with_writer(io::stderr).with_ansi(colours).with_filter(filter()).boxed()
         }
-        Lines::Host => format.json().flatten_event(true).with_ansi(false).with_filter(filter()).boxed(),
+        Lines::Host => {
+            let json = format.json().flatten_event(true).with_current_span(false).with_span_list(true);
+            json.with_writer(io::stdout).with_filter(filter()).boxed()
+        }
     };
     tracing_subscriber::registry().with(lines).with(traces).init();
     Ok(Telemetry(exported))

@@ -180,13 +180,13 @@ impl io::Write for Log {
 }
 
 #[tokio::test]
-async fn a_message_is_base64_and_does_not_expire() {
+async fn a_message_is_plain_text_and_does_not_expire() {
     let sent = "<QueueMessagesList><QueueMessage><MessageId>1</MessageId></QueueMessage></QueueMessagesList>";
     let stub = Stub::start(move |_| Some(reply(201, &["content-type: application/xml"], sent)));
     let queues = store(&stub.account()).queues;
-    queues.send(&QueueName::new("queue").unwrap(), b"\x00\xff<&".to_vec(), Duration::from_millis(1_500)).await.unwrap();
+    queues.send(&QueueName::new("queue").unwrap(), b"{\"a\":1}".to_vec(), Duration::from_millis(1_500)).await.unwrap();
     let request = stub.seen().remove(0);
-    assert!(request.contains("AP88Jg=="), "{request}");
+    assert!(request.contains(r#"{"a":1}"#) || request.contains("{&quot;a&quot;:1}"), "{request}");
     assert!(request.contains("messagettl=-1") && request.contains("visibilitytimeout=2"), "{request}");
 }
 

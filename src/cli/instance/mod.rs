@@ -7,7 +7,7 @@ mod status;
 use std::path::PathBuf;
 
 use self::place::Place;
-pub use self::status::in_words;
+
 use crate::{
     Error,
     cli::{self, Format},
@@ -181,7 +181,7 @@ impl Which {
     async fn ask(&self, request: Request, and: &str) -> Result<(), Error> {
         let place = self.place()?;
         let Instance { status, .. } = ask(&place, &self.campaign, request).await?;
-        let mut text = format!("Campaign {}: {}", self.campaign, in_words(&status));
+        let mut text = format!("Campaign {}: {}", self.campaign, status);
         if !and.is_empty() {
             text.push_str(&format!("; {and}"));
         }

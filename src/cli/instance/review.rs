@@ -52,7 +52,7 @@ impl Waiting {
     fn in_words(&self, instance: &Instance, option: &str) -> String {
         let campaign = &self.campaign;
         let Some(gate) = &self.gate else {
-            let status = super::in_words(&instance.status);
+            let status = &instance.status;
             return format!("Nothing of campaign {campaign} waits for a decision. It is {status}.\n");
         };
         let mut text = String::new();
@@ -111,7 +111,7 @@ pub async fn approve(
 fn refused(campaign: &CampaignId, error: ReviewError) -> Error {
     let problem = match error {
         ReviewError::NothingWaits(_, status) => Problem::new(
-            format!("nothing of it waits for a decision: it is {}", super::in_words(&status)),
+            format!("nothing of it waits for a decision: it is {status}"),
             "decide when its messages are there: `cpo instance status` says when",
         ),
         ReviewError::Refused(why) => Problem::new(why, "see `cpo instance status`"),

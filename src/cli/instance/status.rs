@@ -13,7 +13,7 @@ use crate::{
     orchestration::{
         client::{StageView, View},
         engine::Held,
-        instance::{Failure, Happened, Status},
+        instance::{Happened, Status},
     },
 };
 
@@ -68,7 +68,7 @@ pub async fn list(place: &Place, format: Format) -> Result<(), Error> {
             let mut table = table(["campaign", "status", "since"]);
             for Listed { campaign, status, waits, updated } in &listed {
                 let waits = if *waits && !status.is_final() { ", waits for a decision" } else { "" };
-                table.add_row([campaign.to_string(), in_words(status) + waits, format!("{updated:.0}")]);
+                table.add_row([campaign.to_string(), status.to_string() + waits, format!("{updated:.0}")]);
             }
             cli::print(&format!("{table}\n"))
         }
@@ -96,7 +96,7 @@ impl Told {
     fn in_words(&self, place: &Place, now: Timestamp) -> String {
         let Self { view, refused } = self;
         let campaign = &view.campaign;
-        let mut text = format!("Campaign {campaign}: {}", in_words(&view.status));
+        let mut text = format!("Campaign {campaign}: {}", view.status);
         if view.generation > 1 {
             text.push_str(&format!(" (run {} under this id)", view.generation));
         }
@@ -154,28 +154,5 @@ fn duration(time: SignedDuration) -> String {
         0..100 => format!("{:.2} s", time.as_secs_f64()),
         seconds @ 100..7_200 => format!("{} min", seconds / 60),
         seconds => format!("{} h", seconds / 3_600),
-    }
-}
-
-/// How a campaign stands.
-pub fn in_words(status: &Status) -> String {
-    match status {
-        Status::Running => "running".to_owned(),
-        Status::Suspended { reason } => format!("suspended ({reason})"),
-        Status::Completed => "complete".to_owned(),
-        Status::Terminated { reason } => format!("terminated ({reason})"),
-        Status::Failed { failure } => format!("failed: {}", why(failure)),
-    }
-}
-
-fn why(failure: &Failure) -> String {
-    match failure {
-        Failure::ItemsFailed { step, failed, planned } => {
-            format!("{failed} of {planned} {} of stage {step} failed", step.stage.unit())
-        }
-        Failure::StageDeadline { step } => format!("stage {step} took too long"),
-        Failure::ApprovalDeadline => "nobody approved its messages in time".to_owned(),
-        Failure::OverBudget { reserve, cap } => format!("it could cost {reserve}, and may cost {cap}"),
-        Failure::TooLarge { step, items } => format!("stage {step} has {items} items, which is too many"),
     }
 }

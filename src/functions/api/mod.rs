@@ -7,6 +7,7 @@ mod describe;
 pub mod instances;
 pub mod outcomes;
 pub mod page;
+pub mod paths;
 pub mod personalize;
 pub mod uploads;
 pub mod variants;

@@ -63,7 +63,8 @@ struct Customer {
 ///
 /// The answer is the one that the campaign's deliveries have for a customer with these attributes. It is recorded as an
 /// exposure before it is given: when that cannot be done there is no message, and the answer is 503. Send an
-/// `Idempotency-Key` with the request, and the same one when you send it again, so that the two count as one.
+/// `Idempotency-Key` with the request, and the same one when you send it again, so that the two count as one. A recall, a
+/// termination or a restart shows in the answers after 5 seconds at the latest.
 #[utoipa::path(
     post,
     path = "/api/personalize",
@@ -72,10 +73,10 @@ struct Customer {
     request_body = Body,
     responses(
         (status = 200, description = "What becomes of the customer; a message where one may be sent", body = Answer),
-        (status = 404, description = "There is no such campaign"),
-        (status = 409, description = "Its messages are not released yet, or it does not run any more"),
-        (status = 422, description = "The request or the customer's attributes cannot be used: `errors` says why"),
-        (status = 503, description = "The exposure could not be recorded: send the same request again"),
+        (status = 404, description = "There is no such campaign", content_type = "application/problem+json"),
+        (status = 409, description = "Its messages are not released yet, or it does not run any more", content_type = "application/problem+json"),
+        (status = 422, description = "The request or the customer's attributes cannot be used: `errors` says why", content_type = "application/problem+json"),
+        (status = 503, description = "The exposure could not be recorded: send the same request again", content_type = "application/problem+json"),
     )
 )]
 async fn personalize(
@@ -113,5 +114,91 @@ impl From<RealtimeError> for Refusal {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "campaign_unusable", "the log says what is wrong with it")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{
+        body::{Body, to_bytes},
+        http::Request,
+    };
+    use serde_json::{Value, json};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{
+        functions::{access::Access, api::uploads::UploadUrls, router},
+        orchestration::realtime::{exposures::NotRecorded, tests::Town},
+    };
+
+    fn app(town: &Town) -> App {
+        App {
+            engine: Arc::clone(&town.engine),
+            scratch: town.scratch.path().into(),
+            uploads: UploadUrls::Here,
+            access: Access::Local,
+            realtime: Arc::default(),
+        }
+    }
+
+    async fn post(app: &App, key: &str, body: Value) -> (StatusCode, Value) {
+        let request = Request::post("/api/personalize").header("content-type", "application/json").header(KEY, key);
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = router(app.clone()).oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    fn question(attributes: Value) -> Value {
+        json!({"campaign": "first-campaign", "customer": {"id": "N-1", "attributes": attributes}})
+    }
+
+    #[tokio::test]
+    async fn the_same_request_has_the_same_answer_and_under_the_same_key_it_is_one_exposure() {
+        let town = Town::grown().await;
+        let app = app(&town);
+        let asked =
+            question(json!({"first_name": "Olga", "marketing_opt_in": "yes", "frequency": 9, "recency_days": 3}));
+        let (status, answer) = post(&app, "k1", asked.clone()).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        assert_eq!((&answer["segment"]["name"], &answer["generation"]), (&json!("Regulars"), &json!(1)));
+        assert_eq!(post(&app, "k1", asked).await, (status, answer));
+        let keys: Vec<_> = town.exposures().await.into_iter().map(|exposure| exposure.key).collect();
+        assert_eq!(keys, ["k1", "k1"]);
+
+        let (status, answer) = post(&app, "k2", question(json!({"frequency": 9}))).await;
+        assert_eq!((status, &answer["status"]), (StatusCode::OK, &json!("suppressed")));
+        assert_eq!((&answer["reason"], answer.get("message")), (&json!("consent not recorded"), None));
+        assert_eq!(town.exposures().await.len(), 2, "who may not be contacted is not recorded");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_answered_is_refused_with_a_code_and_the_field_at_fault() {
+        let town = Town::founded(&[], "customer_id,first_name,tier,days_since_order,orders_12m,avg_order_value,marketing_opt_in,sms_opt_in\nC-1,Ada,Plus,1,1,1,yes,yes\n").await;
+        let app = app(&town);
+        let asked = question(json!({"consent": "yes", "tier": "Gold", "recency_days": "soon"}));
+        let (status, refusal) = post(&app, "k", asked.clone()).await;
+        assert_eq!((status, &refusal["code"]), (StatusCode::CONFLICT, &json!("not_released")));
+        town.grow(|_| true).await;
+        let (status, refusal) = post(&app, "k", asked).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refusal}");
+        let fields: Vec<_> = refusal["errors"].as_array().unwrap().iter().map(|error| &error["field"]).collect();
+        assert_eq!(fields, ["customer.attributes.recency_days", "customer.attributes.tier"]);
+        assert!(!refusal.to_string().contains("soon"), "{refusal}");
+
+        let mut unknown = question(json!({}));
+        unknown["campaign"] = json!("nobody");
+        assert_eq!(post(&app, "k", unknown).await.0, StatusCode::NOT_FOUND);
+        let (status, refusal) = post(&app, &"k".repeat(129), question(json!({}))).await;
+        assert_eq!(
+            (status, &refusal["errors"][0]["field"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!("Idempotency-Key"))
+        );
+        let refused = Refusal::from(RealtimeError::from(NotRecorded));
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

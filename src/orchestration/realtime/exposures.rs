@@ -162,72 +162,15 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        path::Path,
-        sync::atomic::{AtomicU64, Ordering},
-        time::Duration,
-    };
+    use std::{sync::atomic::Ordering, time::Duration};
 
-    use async_trait::async_trait;
     use futures::future::join_all;
 
-    use super::*;
-    use crate::{
-        domain::id::CampaignId,
-        store::{Blob, BlobPath, ETag, Error, Lease, Memory, Precondition},
-    };
-
-    /// Takes a while for each record, says that logs have so many more records, and fails when it is told to.
-    #[derive(Debug)]
-    struct Slow {
-        inner: Memory,
-        records: u64,
-        appends: AtomicU64,
-        lose_answers: bool,
-    }
-
-    #[async_trait]
-    impl Blobs for Slow {
-        async fn append(&self, path: &BlobPath, record: Vec<u8>) -> Result<u64, Error> {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            self.appends.fetch_add(1, Ordering::Relaxed);
-            let count = self.inner.append(path, record).await?;
-            if self.lose_answers {
-                return Err(Error::Ambiguous { what: path.to_string(), source: "the connection broke".into() });
-            }
-            Ok(self.records + count)
-        }
-        async fn get(&self, path: &BlobPath) -> Result<Blob, Error> {
-            self.inner.get(path).await
-        }
-        async fn put(&self, path: &BlobPath, bytes: Vec<u8>, when: Precondition) -> Result<ETag, Error> {
-            self.inner.put(path, bytes, when).await
-        }
-        async fn get_file(&self, path: &BlobPath, file: &Path) -> Result<ETag, Error> {
-            self.inner.get_file(path, file).await
-        }
-        async fn put_file(&self, path: &BlobPath, file: &Path, when: Precondition) -> Result<ETag, Error> {
-            self.inner.put_file(path, file, when).await
-        }
-        async fn list(&self, folder: Option<&BlobPath>) -> Result<Vec<BlobPath>, Error> {
-            self.inner.list(folder).await
-        }
-        async fn delete(&self, path: &BlobPath) -> Result<(), Error> {
-            self.inner.delete(path).await
-        }
-        async fn lease(&self, path: &BlobPath, time: Duration) -> Result<Lease, Error> {
-            self.inner.lease(path, time).await
-        }
-        async fn renew(&self, lease: &Lease) -> Result<(), Error> {
-            self.inner.renew(lease).await
-        }
-        async fn release(&self, lease: &Lease) -> Result<(), Error> {
-            self.inner.release(lease).await
-        }
-    }
+    use super::{super::tests::Slow, *};
+    use crate::{domain::id::CampaignId, store::Memory};
 
     fn slow(records: u64, lose_answers: bool) -> Arc<Slow> {
-        Arc::new(Slow { inner: Memory::default(), records, appends: AtomicU64::new(0), lose_answers })
+        Arc::new(Slow { records, lose_answers, ..Slow::new(Memory::default().store().blobs) })
     }
 
     fn run() -> Run {

@@ -12,7 +12,7 @@
 pub mod exposures;
 mod ready;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -61,6 +61,7 @@ pub struct Ask {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Personalized)]
 pub struct Answer {
     #[schema(value_type = String)]
     pub campaign: CampaignId,
@@ -91,6 +92,7 @@ pub struct Answer {
 /// What becomes of the customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PersonalizedStatus)]
 pub enum Status {
     /// A message of the assigned arm.
     Assigned,

@@ -28,10 +28,10 @@ use crate::{
         engine::Engine,
         instance::{self, Instance},
         names::Run,
+        recalls,
         stage::Stage,
         workshop::{Playbook, Records, Trouble},
     },
-    store::{self, BlobPath, Blobs},
 };
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Ready {
         let closed = |why| RealtimeError::Closed { campaign: campaign.clone(), why };
         is_open(&instance).map_err(closed)?;
         let run = Run { campaign: campaign.clone(), generation: instance.generation };
-        let recalled = recalled(engine.store.blobs.as_ref()).await?;
+        let recalled = recalls::of(engine.store.blobs.as_ref()).await?;
         let last = last.filter(|last| last.run == run);
         match last {
             Some(last) if last.version == instance.version && last.recalled == recalled => Ok(last),
@@ -83,10 +83,7 @@ impl Ready {
     ) -> Result<Self, Trouble> {
         let Playbook { campaign, model, mut variants, suppression } = playbook;
         // As if it had never been written: its cell's next candidate takes its place, or else the control message.
-        let cites = |variant: &Variant, document: &str| {
-            variant.claims.iter().any(|claim| claim.citation.passage.document() == document)
-        };
-        variants.retain(|variant| !recalled.iter().any(|document| cites(variant, document.as_str())));
+        variants.retain(|variant| !recalls::cites(variant, &recalled));
         let channels = campaign.campaign.channels.clone();
         let admission = Admission::new(campaign.attributes(), &channels, suppression).map_err(Trouble::Problems)?;
         Ok(Self {
@@ -208,15 +205,4 @@ fn is_open(instance: &Instance) -> Result<(), &'static str> {
     let release = instance.stage(Stage::Release.into());
     let is_through = release.is_some_and(|stage| !stage.is_open() && stage.total().done == stage.planned);
     if is_through { Ok(()) } else { Err("has not released its messages yet: ask again when its release is through") }
-}
-
-/// `recalls/<document>.json` for each recalled document.
-async fn recalled(blobs: &dyn Blobs) -> Result<BTreeSet<DocumentId>, store::Error> {
-    const FOLDER: &str = "recalls";
-    let paths = blobs.list(Some(&BlobPath::new(FOLDER).expect("it is a path"))).await?;
-    let document = |path: &BlobPath| {
-        let name = path.as_str().strip_prefix(FOLDER)?.strip_prefix('/')?.strip_suffix(".json")?;
-        DocumentId::new(name).ok()
-    };
-    Ok(paths.iter().filter_map(document).collect())
 }

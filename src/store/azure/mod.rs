@@ -5,6 +5,7 @@ mod call;
 mod connection;
 mod queues;
 mod sas;
+mod settings;
 mod upload;
 
 use std::{env, sync::Arc};
@@ -53,12 +54,26 @@ impl Azure {
     ///   Entra identity of this process: the workload identity of its pod, the managed identity of its function app or
     ///   container, else whoever is logged in with `az` or `azd`.
     pub fn open(location: &str) -> Result<Self, Error> {
-        let Connection { blobs, queues, access } = Connection::parse(location).map_err(|error| wrong(error.into()))?;
+        Self::connect(Connection::parse(location).map_err(|error| wrong(error.into()))?, Identity::Found)
+    }
+
+    /// The account of a function app, by its settings. Nothing is sent yet.
+    ///
+    /// * `CPO_STORAGE`, as for [`Azure::open`]; else
+    /// * `AzureWebJobsStorage`, a connection string; else
+    /// * `AzureWebJobsStorage__blobServiceUri` and `__queueServiceUri`, or `__accountName`, for an Entra identity:
+    ///   where `__credential` is `managedidentity` the app's, which `__clientId` tells from others that it has.
+    pub fn of_app(setting: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let (connection, identity) = settings::read(setting).map_err(|error| wrong(error.into()))?;
+        Self::connect(connection, identity)
+    }
+
+    fn connect(Connection { blobs, queues, access }: Connection, identity: Identity) -> Result<Self, Error> {
         let signer = Signer::of(&access);
         let (credential, signed) = match access {
             Access::Key(key) => (None, Some(Signed::With(key))),
             Access::Sas(sas) => (None, Some(Signed::By(sas))),
-            Access::Entra => (Some(identity().map_err(|error| wrong(error.into()))?), None),
+            Access::Entra => (Some(identity.credential().map_err(|error| wrong(error.into()))?), None),
         };
         let options = ClientOptions {
             per_try_policies: signed
@@ -104,18 +119,31 @@ impl Policy for Traced {
     }
 }
 
-/// Whoever runs the process has said which identity it is to have by the variables that he has set: those of AKS, or
-/// those of App Service, Functions and Container Apps. A laptop has none of them.
-fn identity() -> azure_core::Result<Arc<dyn TokenCredential>> {
-    if env::var_os("AZURE_FEDERATED_TOKEN_FILE").is_some() {
-        return Ok(WorkloadIdentityCredential::new(None)?);
-    }
-    if env::var_os("IDENTITY_ENDPOINT").is_some() {
-        let user_assigned_id = env::var("AZURE_CLIENT_ID").ok().map(UserAssignedId::ClientId);
+/// Who this process is to Microsoft Entra ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Identity {
+    /// Whoever runs the process has said which identity it is to have by the variables that he has set: those of AKS, or
+    /// those of App Service, Functions and Container Apps. A laptop has none of them.
+    Found,
+    /// One that the platform manages; by its client id where it is not the system's own.
+    Managed { client: Option<String> },
+}
+
+impl Identity {
+    fn credential(self) -> azure_core::Result<Arc<dyn TokenCredential>> {
+        let client = match self {
+            Self::Managed { client } => client,
+            Self::Found if env::var_os("AZURE_FEDERATED_TOKEN_FILE").is_some() => {
+                return Ok(WorkloadIdentityCredential::new(None)?);
+            }
+            Self::Found if env::var_os("IDENTITY_ENDPOINT").is_some() => None,
+            Self::Found => return Ok(DeveloperToolsCredential::new(None)?),
+        };
+        let client = client.or_else(|| env::var("AZURE_CLIENT_ID").ok());
+        let user_assigned_id = client.map(UserAssignedId::ClientId);
         let options = ManagedIdentityCredentialOptions { user_assigned_id, ..Default::default() };
-        return Ok(ManagedIdentityCredential::new(Some(options))?);
+        Ok(ManagedIdentityCredential::new(Some(options))?)
     }
-    Ok(DeveloperToolsCredential::new(None)?)
 }
 
 fn wrong(source: call::Cause) -> Error {

@@ -1,4 +1,7 @@
-//! Queue Storage. Bodies travel as Base64, as Azure Functions expect them.
+//! Queue Storage. Bodies travel as the text that they are.
+//!
+//! A Functions host has one encoding for all of an app's queues, and Event Grid writes plain text. To take Base64 for what
+//! it encodes as well would make other bytes of a message that merely looks like it.
 
 use std::{
     collections::HashMap,
@@ -14,7 +17,6 @@ use azure_storage_queue::{
     QueueClient, QueueServiceClient,
     models::{QueueClientReceiveMessagesOptions, QueueClientSendMessageOptions, QueueMessage, ReceivedMessage},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::select_all;
 use tokio::{sync::Notify, time::timeout};
 
@@ -60,11 +62,10 @@ impl AzureQueues {
 #[async_trait]
 impl Queues for AzureQueues {
     async fn send(&self, queue: &QueueName, body: Vec<u8>, delay: Duration) -> Result<(), Error> {
-        limits::message(queue, &body)?;
+        let text = limits::message(queue, &body)?;
         let client = self.client(queue)?;
-        let text = STANDARD.encode(&body);
         let sent = making_the_queue(&client, Effect::Write, || async {
-            let message = QueueMessage { message_text: Some(text.clone()) };
+            let message = QueueMessage { message_text: Some(text.to_owned()) };
             let options = QueueClientSendMessageOptions {
                 message_time_to_live: Some(FOREVER),
                 visibility_timeout: Some(seconds(delay)),
@@ -149,13 +150,12 @@ where
 }
 
 fn delivery(queue: &QueueName, message: ReceivedMessage) -> Option<Delivery> {
-    let text = message.message_text.unwrap_or_default();
     Some(Delivery {
         queue: queue.clone(),
         id: message.message_id?,
         receipt: message.pop_receipt?,
         // Somebody else may have put anything there. Whoever reads it finds that it makes no sense.
-        body: STANDARD.decode(&text).unwrap_or_else(|_| text.into_bytes()),
+        body: message.message_text.unwrap_or_default().into_bytes(),
         deliveries: u32::try_from(message.dequeue_count?).unwrap_or(u32::MAX),
     })
 }

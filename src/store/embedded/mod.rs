@@ -297,7 +297,7 @@ mod tests {
         };
         refused(full);
         refused(embedded.put(&blob, vec![2; 50_000], Precondition::Match(etag.clone())).await.unwrap_err());
-        refused(embedded.send(&queue, vec![3; 40_000], Duration::ZERO).await.unwrap_err());
+        refused(embedded.send(&queue, vec![b'3'; 40_000], Duration::ZERO).await.unwrap_err());
 
         assert!(records > 1);
         assert_eq!(embedded.get(&log).await.unwrap().bytes, vec![1; usize::try_from(records).unwrap() * 1_000]);

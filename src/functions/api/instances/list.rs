@@ -1,0 +1,187 @@
+//! Campaigns by the page.
+
+use std::collections::BTreeSet;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse as _, Response},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+
+use super::{
+    Declined, Known, RuntimeStatus,
+    parameters::Parameters,
+    status::{InstanceStatus, Show, begun},
+};
+use crate::{
+    domain::id::CampaignId,
+    functions::{App, origin::json},
+    orchestration::{engine::Engine, intake},
+    store,
+};
+
+const TOKEN: HeaderName = HeaderName::from_static("x-ms-continuation-token");
+const PAGE: usize = 100;
+/// Campaigns that one call looks at, so that it ends in time: a page may be short, and have a successor all the same.
+const LOOKS: usize = 1_000;
+/// Campaigns read at once.
+const READERS: usize = 16;
+
+#[utoipa::path(
+    get, path = "/api/instances", tag = "durable", operation_id = "listInstances",
+    params(
+        ("runtimeStatus" = Option<String>, Query, description = "Those with one of these, with commas between."),
+        ("createdTimeFrom" = Option<String>, Query, description = "Those that began then or later."),
+        ("createdTimeTo" = Option<String>, Query, description = "Those that began then or earlier."),
+        ("instanceIdPrefix" = Option<String>, Query, description = "Those whose id begins so."),
+        ("showInput" = Option<bool>, Query, description = "With `input`; true where absent."),
+        ("top" = Option<u32>, Query, description = "Of a page, at most; 100 where absent, 1,000 at most."),
+        ("x-ms-continuation-token" = Option<String>, Header, description = "As the page before gave it."),
+    ),
+    responses(
+        (status = 200, description = "By id. While there is more: with `x-ms-continuation-token`.", body = [InstanceStatus]),
+    )
+)]
+pub async fn list(State(app): State<App>, parameters: Parameters, headers: HeaderMap) -> Result<Response, Declined> {
+    let top = parameters.number("top").unwrap_or(PAGE).min(LOOKS);
+    let from = match headers.get(&TOKEN).filter(|token| !token.is_empty()) {
+        None => None,
+        Some(token) => match first_of_page(token) {
+            Some(first) => Some(first),
+            None => return Ok(json_page(&[], None)),
+        },
+    };
+    let filter = Filter::of(&parameters);
+    let ids = ids(&app.engine, &parameters).await?;
+    let ids = ids.into_iter().filter(|id| from.as_ref().is_none_or(|from| id.as_str() >= from.as_str()));
+    let mut ids = ids.peekable();
+    // What is looked at beyond the page tells whether it has a successor.
+    let mut looked = 0;
+    let mut page = Vec::new();
+    let mut next = None;
+    while next.is_none() && ids.peek().is_some() {
+        let batch: Vec<CampaignId> = ids.by_ref().take(READERS).collect();
+        looked += batch.len();
+        for known in known(&app.engine, batch).await? {
+            if !filter.matches(&known) {
+                continue;
+            }
+            if page.len() == top {
+                next = Some(known.campaign().clone());
+                break;
+            }
+            page.push(known);
+        }
+        if looked >= LOOKS {
+            next = next.or_else(|| ids.peek().cloned());
+        }
+    }
+    let show = Show { history: false, history_output: false, ..Show::of(&parameters) };
+    let engine = &app.engine;
+    let statuses = stream::iter(page).map(|known| async move { InstanceStatus::of(engine, &known, show).await });
+    // One that was purged meanwhile is left out.
+    let statuses = statuses.buffered(READERS).filter_map(async |status| match status {
+        Err(Declined::Unknown) => None,
+        status => Some(status),
+    });
+    let statuses: Vec<InstanceStatus> = statuses.try_collect().await?;
+    Ok(json_page(&statuses, next.as_ref()))
+}
+
+fn json_page(page: &[InstanceStatus], next: Option<&CampaignId>) -> Response {
+    let page = json(StatusCode::OK, &page);
+    match next {
+        None => page,
+        Some(next) => {
+            let token = BASE64_STANDARD.encode(next.as_str());
+            let token = HeaderValue::try_from(token).expect("base64 is visible ASCII");
+            ([(TOKEN, token)], page).into_response()
+        }
+    }
+}
+
+/// The id that a page begins with.
+fn first_of_page(token: &HeaderValue) -> Option<CampaignId> {
+    let id = BASE64_STANDARD.decode(token.to_str().ok()?.trim()).ok()?;
+    CampaignId::new(String::from_utf8(id).ok()?).ok()
+}
+
+/// Those of the prefix, by their bytes.
+pub async fn ids(engine: &Engine, parameters: &Parameters) -> Result<BTreeSet<CampaignId>, store::Error> {
+    let prefix = parameters.text("instanceidprefix").unwrap_or_default();
+    let ids = engine.campaigns().await?.into_iter().chain(intake::all_pending(engine).await?);
+    Ok(ids.filter(|id| id.as_str().starts_with(prefix)).collect())
+}
+
+/// In the order of their ids; without those that are gone meanwhile.
+pub async fn known(engine: &Engine, ids: Vec<CampaignId>) -> Result<Vec<Known>, store::Error> {
+    let known = stream::iter(ids).map(async |id| Known::look_up(engine, &id).await).buffered(READERS);
+    known.try_filter_map(async |known| Ok(known)).try_collect().await
+}
+
+/// Which campaigns are meant.
+#[derive(Debug)]
+pub struct Filter {
+    /// `None`: any.
+    statuses: Option<Vec<RuntimeStatus>>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+}
+
+impl Filter {
+    pub fn of(parameters: &Parameters) -> Self {
+        Self {
+            statuses: parameters.text("runtimestatus").and_then(statuses),
+            from: parameters.time("createdtimefrom"),
+            to: parameters.time("createdtimeto"),
+        }
+    }
+
+    pub fn matches(&self, known: &Known) -> bool {
+        let began = match known {
+            Known::Begun(instance) => begun(instance),
+            Known::Pending(pending) => pending.since,
+        };
+        self.statuses.as_ref().is_none_or(|statuses| statuses.contains(&known.runtime_status()))
+            && self.from.is_none_or(|from| from <= began)
+            && self.to.is_none_or(|to| began <= to)
+    }
+}
+
+/// Words that are none count for nothing; where no word is one, any status is meant. A word of a status that no campaign
+/// ever has is a word.
+fn statuses(words: &str) -> Option<Vec<RuntimeStatus>> {
+    let (mut statuses, mut is_any) = (Vec::new(), true);
+    for word in words.split(',').map(str::trim) {
+        let status = match word {
+            "Pending" => Some(RuntimeStatus::Pending),
+            "Running" => Some(RuntimeStatus::Running),
+            "Suspended" => Some(RuntimeStatus::Suspended),
+            "Completed" => Some(RuntimeStatus::Completed),
+            "Failed" => Some(RuntimeStatus::Failed),
+            "Terminated" => Some(RuntimeStatus::Terminated),
+            "Canceled" | "ContinuedAsNew" => None,
+            _ => continue,
+        };
+        is_any = false;
+        statuses.extend(status);
+    }
+    (!is_any).then_some(statuses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_that_are_none_are_no_filter() {
+        use RuntimeStatus::{Failed, Running};
+        assert_eq!(statuses("Failed, Running"), Some(vec![Failed, Running]));
+        assert_eq!(statuses("FAILED,Running"), Some(vec![Running]));
+        assert_eq!(statuses("Canceled"), Some(Vec::new()));
+        assert_eq!(statuses("nonsense,"), None);
+    }
+}
