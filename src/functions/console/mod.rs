@@ -448,6 +448,8 @@ mod tests {
         instance.campaign = CampaignId::new(CAMPAIGN).unwrap();
         instance.status = Status::Suspended { reason: "<script>alert(1)</script>".to_owned() };
         (instance.gate, instance.outbox) = (None, Vec::new());
+        // No history before it.
+        (instance.version, instance.previous) = (1, None);
         let path = names::instance(&instance.campaign);
         store.blobs.put(&path, serde_json::to_vec(&instance).unwrap(), Precondition::Absent).await.unwrap();
         let scratch = std::env::temp_dir();

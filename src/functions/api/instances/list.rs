@@ -30,6 +30,7 @@ const LOOKS: usize = 1_000;
 /// Campaigns read at once.
 const READERS: usize = 16;
 
+/// Lists campaigns by id, a page at a time.
 #[utoipa::path(
     get, path = "/api/instances", tag = "durable", operation_id = "listInstances",
     params(

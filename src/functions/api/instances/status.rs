@@ -37,6 +37,7 @@ const NEXT_LOOK: HeaderValue = HeaderValue::from_static("5");
 /// Items of a failed stage that are asked why.
 const ASKED: u32 = 16;
 
+/// Tells how a campaign stands: 202 until it has ended.
 #[utoipa::path(
     get, path = "/api/instances/{instanceId}", tag = "durable", operation_id = "instanceStatus",
     params(
