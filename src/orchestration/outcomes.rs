@@ -212,3 +212,15 @@ fn is_overtaken(error: &store::Error) -> bool {
     use store::Error::{AlreadyExists, Ambiguous, PreconditionFailed};
     matches!(error, AlreadyExists { .. } | Ambiguous { .. } | PreconditionFailed { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_version_kept_is_still_read() {
+        let json = include_str!("../../tests/data/formats/outcomes-1.json");
+        let arrived: Arrived = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&arrived).unwrap(), json);
+    }
+}

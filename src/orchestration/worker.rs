@@ -128,7 +128,7 @@ impl Engine {
         let record = match self.stored(&item).await? {
             Some(record) => record,
             None => {
-                let reason = format!("given up after {MAX_DELIVERIES} tries, in each of which the process died");
+                let reason = "given up after too many tries, in each of which the process died".to_owned();
                 let tombstone = Tombstone { reason, problems: Vec::new() };
                 self.bury(&item, self.spent(&item).await?, tombstone).await?
             }

@@ -159,7 +159,9 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("host.json");
         let host: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         assert_eq!(host["extensions"]["queues"]["messageEncoding"], "none");
-        assert_eq!(host["extensions"]["queues"]["maxDequeueCount"], crate::orchestration::worker::MAX_DELIVERIES);
+        // The host counts deaths of the process too, most of which are another message's fault.
+        let tries = host["extensions"]["queues"]["maxDequeueCount"].as_u64().unwrap();
+        assert!(tries > u64::from(crate::orchestration::worker::MAX_DELIVERIES));
         assert_eq!(host["extensions"]["http"]["routePrefix"], "");
         assert_eq!(host["customHandler"]["description"]["arguments"], serde_json::json!(["serve"]));
         assert_eq!(host["customHandler"]["enableForwardingHttpRequest"], true);

@@ -169,6 +169,13 @@ mod tests {
     use super::{super::tests::Slow, *};
     use crate::{domain::id::CampaignId, store::Memory};
 
+    #[test]
+    fn a_line_of_an_earlier_version_is_still_read() {
+        let line = include_str!("../../../tests/data/formats/exposure-1.json");
+        let exposure: Exposure = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json::to_string(&exposure).unwrap(), line.trim_end());
+    }
+
     fn slow(records: u64, lose_answers: bool) -> Arc<Slow> {
         Arc::new(Slow { records, lose_answers, ..Slow::new(Memory::default().store().blobs) })
     }
