@@ -15,8 +15,9 @@ use std::{any::Any, collections::HashMap, time::Duration};
 
 use axum::{
     Router,
+    body::to_bytes,
     extract::{FromRequestParts, MatchedPath, RawPathParams, Request, rejection::RawPathParamsRejection},
-    http::{HeaderMap, StatusCode, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
@@ -35,6 +36,7 @@ const ID: &str = "x-azure-functions-invocationid";
 const TRIGGER_TIME: Duration = Duration::from_secs(280);
 /// The platform ends an HTTP call after 230 s, without a word.
 const HTTP_TIME: Duration = Duration::from_secs(200);
+const SMALL_BODY: usize = 64 << 10;
 
 /// The host's id of a call; fit to be the id of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +86,7 @@ async fn watched(
     };
     let answer = async {
         let since = Instant::now();
-        let response = match timeout(limit, next.run(request)).await {
+        let response = match timeout(limit, answered(request, next)).await {
             Ok(response) => response,
             Err(_) => {
                 tracing::error!(seconds = limit.as_secs(), "a call took too long and was ended");
@@ -96,6 +98,21 @@ async fn watched(
         response
     };
     answer.instrument(span).await
+}
+
+/// A body that nobody reads costs the connection, and with it the call that the host has sent on it next: a small one is
+/// read before anything can be refused.
+async fn answered(request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_none_or(|length| length > SMALL_BODY) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    match to_bytes(body, SMALL_BODY).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, bytes.into())).await,
+        Err(_) => Refusal::new(StatusCode::BAD_REQUEST, "cut_off", "the body ended too early").into_response(),
+    }
 }
 
 /// Functions stand at the top level; what is called over HTTP stands in a folder.

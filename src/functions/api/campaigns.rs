@@ -22,6 +22,7 @@ use crate::{
     functions::{
         App,
         extract::{Path, Query},
+        origin::{Management, Origin},
         refusal::Refusal,
     },
     orchestration::{
@@ -60,8 +61,9 @@ struct Files {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Begun {
-    #[schema(value_type = String)]
-    id: CampaignId,
+    /// As a client of Durable Functions expects it.
+    #[serde(flatten)]
+    management: Management,
     #[schema(value_type = String, example = "running")]
     status: Standing,
     /// Files that must arrive before it begins.
@@ -138,7 +140,7 @@ impl Standing {
     responses(
         (
             status = 202, description = "It is under way, or waits for its files", body = Begun,
-            headers(("Location" = String, description = "Where to see how it stands"), ("Retry-After" = u32)),
+            headers(("Location" = String, description = "Answers 202 until the campaign has ended"), ("Retry-After" = u32)),
         ),
         (status = 400, description = "The body is no JSON", content_type = "application/problem+json"),
         (status = 409, description = "The id stands for other inputs", content_type = "application/problem+json"),
@@ -150,6 +152,7 @@ impl Standing {
 )]
 async fn start(
     State(app): State<App>,
+    origin: Origin,
     Query(files): Query<Files>,
     headers: HeaderMap,
     body: Body,
@@ -170,9 +173,11 @@ async fn start(
             (campaign.campaign.id, Standing::Pending, waits_for)
         }
     };
-    let links = Links::of(&id);
-    let about = [(header::LOCATION, links.itself.clone()), (header::RETRY_AFTER, RETRY_AFTER.to_owned())];
-    Ok((StatusCode::ACCEPTED, about, axum::Json(Begun { id, status, waits_for, links })).into_response())
+    let (links, management) = (Links::of(&id), origin.management(&id));
+    // There a poller is told 202 until the campaign has ended.
+    let location = management.status_query_get_uri.clone();
+    let about = [(header::LOCATION, location), (header::RETRY_AFTER, RETRY_AFTER.to_owned())];
+    Ok((StatusCode::ACCEPTED, about, axum::Json(Begun { management, status, waits_for, links })).into_response())
 }
 
 fn spec(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {

@@ -25,6 +25,7 @@ use crate::{
     functions::{
         App,
         extract::{Json, Path},
+        origin::Origin,
         refusal::Refusal,
     },
     ingest::{self, Preview},
@@ -78,7 +79,7 @@ struct Place {
     /// What the file is called from now on, for `inputs` of a campaign.
     #[schema(value_type = String)]
     path: BlobPath,
-    /// Where to send its bytes. An address without a host is one of this app.
+    /// Where to send its bytes: an address of the storage account that needs no key, or one of this app.
     url: String,
     method: &'static str,
     headers: BTreeMap<&'static str, &'static str>,
@@ -101,6 +102,7 @@ struct Place {
 )]
 async fn place(
     State(app): State<App>,
+    origin: Origin,
     Json(NewUpload { kind, name, campaign }): Json<NewUpload>,
 ) -> Result<(StatusCode, Json<Place>), Refusal> {
     let path = path_for(kind, &name, campaign.as_ref())?;
@@ -117,7 +119,7 @@ async fn place(
             path,
         },
         None => Place {
-            url: format!("/api/uploads/{}", encoded(&path)),
+            url: origin.at(format_args!("/api/uploads/{}", encoded(&path))),
             method: "PUT",
             headers: BTreeMap::new(),
             expires: None,
