@@ -195,7 +195,7 @@ async fn a_campaigns_own_files_are_shown_and_no_others() {
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
     }
     for path in
-        ["", "nothing", "ingest", "../1/ledger.json", "%2e%2e/1/ledger.json", "..%2F1%2Fledger.json", "a%00b", "%5c"]
+        ["nothing", "ingest", "../1/ledger.json", "%2e%2e/1/ledger.json", "..%2F1%2Fledger.json", "a%00b", "%5c"]
     {
         here.get(&format!("/api/campaigns/done/files/{path}")).await.is(404);
     }

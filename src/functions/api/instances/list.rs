@@ -30,6 +30,7 @@ const LOOKS: usize = 1_000;
 /// Campaigns read at once.
 const READERS: usize = 16;
 
+/// All campaigns, by id.
 #[utoipa::path(
     get, path = "/api/instances", tag = "durable", operation_id = "listInstances",
     params(

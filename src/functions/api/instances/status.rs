@@ -37,6 +37,7 @@ const NEXT_LOOK: HeaderValue = HeaderValue::from_static("5");
 /// Items of a failed stage that are asked why.
 const ASKED: u32 = 16;
 
+/// How a campaign stands: its input, progress and output.
 #[utoipa::path(
     get, path = "/api/instances/{instanceId}", tag = "durable", operation_id = "instanceStatus",
     params(
