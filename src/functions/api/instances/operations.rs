@@ -113,8 +113,8 @@ pub async fn resume(
     ),
     responses(
         (status = 202, description = "Asked for."),
-        (status = 404, description = "There is no such campaign.", body = String),
-        (status = 412, description = "It has not failed, or in a way that another try does not mend.", body = String),
+        (status = 404, description = "There is no such campaign.", body = String, content_type = "application/json"),
+        (status = 412, description = "It has not failed, or in a way that another try does not mend.", body = String, content_type = "application/json"),
     )
 )]
 pub async fn rewind(

@@ -22,14 +22,14 @@ pub struct Purged {
     instances_deleted: u64,
 }
 
-/// Removes a campaign that has ended: its state and its results. What people uploaded for it stays.
+/// Removes a campaign that has ended: its state, its results and its outcomes. Its customer file stays.
 #[utoipa::path(
     delete, path = "/api/instances/{instanceId}", tag = "durable", operation_id = "purgeInstance",
     params(("instanceId" = String, Path, description = "The campaign's id.")),
     responses(
         (status = 200, description = "It is gone.", body = Purged),
         (status = 404, description = "There is no such campaign."),
-        (status = 412, description = "It has not ended.", body = String),
+        (status = 412, description = "It has not ended.", body = String, content_type = "application/json"),
     )
 )]
 pub async fn purge(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Declined> {
@@ -60,7 +60,7 @@ pub async fn purge(State(app): State<App>, Path(id): Path<String>) -> Result<Res
     ),
     responses(
         (status = 200, description = "So many are gone.", body = Purged),
-        (status = 400, description = "`createdTimeFrom` is not there, or no time.", body = String),
+        (status = 400, description = "`createdTimeFrom` is not there, or no time.", body = String, content_type = "application/json"),
         (status = 404, description = "There was none."),
     )
 )]
