@@ -19,7 +19,7 @@ use std::{
 };
 
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, StatusCode};
 
 const STARTS: usize = 21;
 const CONNECTIONS: usize = 8;
@@ -46,13 +46,15 @@ async fn measure(executable: &Path) -> Result<(), Box<dyn Error>> {
     let handler = Handler::start(executable).await?;
     let at_rest = handler.memory("VmRSS")?;
     let mut table = table(&["call", "calls/s", "p50", "p99"]);
-    for (method, path, body) in [
-        (Method::GET, "/", ""),
-        (Method::POST, "/storage-events-poison", ENVELOPE),
-        (Method::GET, "/api/openapi.json", ""),
+    for (method, path, body, status) in [
+        (Method::GET, "/", "", StatusCode::OK),
+        (Method::POST, "/storage-events-poison", ENVELOPE, StatusCode::OK),
+        // A campaign that lacks everything: read, checked, refused with its problems.
+        (Method::POST, "/api/campaigns", "{}", StatusCode::UNPROCESSABLE_ENTITY),
+        (Method::GET, "/api/openapi.json", "", StatusCode::OK),
     ] {
         let label = format!("`{method} {path}`");
-        let (seconds, times) = handler.drive(method, path, body).await?;
+        let (seconds, times) = handler.drive(method, path, body, status).await?;
         let share = |share: f64| milliseconds(times[(times.len() as f64 * share) as usize]);
         table.add_row([label, format!("{:.0}", times.len() as f64 / seconds), share(0.5), share(0.99)]);
     }
@@ -118,6 +120,7 @@ impl Handler {
         method: Method,
         path: &str,
         body: &'static str,
+        expected: StatusCode,
     ) -> Result<(f64, Vec<Duration>), Box<dyn Error>> {
         let url = format!("{}{path}", self.url);
         let connection = async |calls: usize| {
@@ -131,12 +134,16 @@ impl Handler {
                 let sent = Instant::now();
                 let request =
                     client.request(method.clone(), &url).header("content-type", "application/json").body(body);
-                request.send().await?.error_for_status()?.bytes().await?;
+                let answer = request.send().await?;
+                if answer.status() != expected {
+                    return Err(format!("{path} answers {}", answer.status()).into());
+                }
+                answer.bytes().await?;
                 if call >= WARM_UP {
                     times.push(sent.elapsed());
                 }
             }
-            reqwest::Result::Ok((begun.elapsed(), times))
+            Ok::<_, Box<dyn Error>>((begun.elapsed(), times))
         };
         let all = futures::future::try_join_all((0..CONNECTIONS).map(|_| connection(CALLS / CONNECTIONS))).await?;
         let seconds = all.iter().map(|(time, _)| time.as_secs_f64()).fold(0.0, f64::max);
