@@ -1,7 +1,7 @@
 //! Customer Personalization Orchestrator: marketing messages whose every claim is checked against an approved source.
 //!
 //! `ARCHITECTURE.md` has the map. Dependencies point downwards: `cli` -> `functions` -> `orchestration` -> `agents` ->
-//! `stats`, `store`, `config` -> `domain`.
+//! `providers`, `stats`, `store`, `config` -> `domain`.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::dbg_macro, clippy::todo, clippy::unwrap_used, clippy::uninlined_format_args)]
@@ -17,6 +17,7 @@ pub mod functions;
 pub mod ingest;
 pub mod orchestration;
 pub mod package;
+pub mod providers;
 pub mod report;
 pub mod stats;
 pub mod store;

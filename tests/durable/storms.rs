@@ -10,9 +10,7 @@ use std::{
 use async_trait::async_trait;
 use cpo::{
     agents::{
-        ProviderError,
         generation::{Brief, Writer, composer::Composer},
-        provider::{ErrorKind, Meter},
         safety::{HarmScreen, Lexicon},
     },
     domain::{
@@ -33,6 +31,7 @@ use cpo::{
         start::Start,
         workshop::{Providers, Workshop},
     },
+    providers::{ErrorKind, Meter, ProviderError},
     store::{Memory, Store},
 };
 use jiff::Timestamp;

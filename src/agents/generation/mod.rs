@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use jiff::civil::Date;
 
 use crate::{
-    agents::provider::{Meter, ProviderError},
     config::campaign::Brand,
     domain::{
         content::{Document, Passage},
@@ -17,6 +16,7 @@ use crate::{
         segment::Segment,
         variant::{Cell, Draft, Slots},
     },
+    providers::{Meter, ProviderError},
 };
 
 /// Everything a writer may draw on for one variant of one cell.

@@ -4,12 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Output, Setback, answered, retrieve};
 use crate::{
-    agents::{
-        generation::{Brief, Source},
-        provider::Meter,
-    },
+    agents::generation::{Brief, Source},
     domain::variant::Draft,
     orchestration::stage::Agent,
+    providers::Meter,
 };
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -56,12 +56,11 @@ use super::{
 };
 use crate::{
     agents::{
-        ProviderError,
         generation::{Writer, composer::Composer},
-        provider::{ErrorKind, Limiter},
         safety::{HarmScreen, Lexicon},
     },
     domain::{problem::Problem, variant::Usage},
+    providers::{ErrorKind, Limiter, ProviderError},
     store::{self, Store},
     telemetry::{self, Outcome},
 };

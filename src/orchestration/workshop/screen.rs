@@ -2,12 +2,13 @@
 
 use super::{Job, Output, Setback, Trouble, answered, cells, generate, retrieve};
 use crate::{
-    agents::{provider::Meter, safety::Gate},
+    agents::safety::Gate,
     domain::{
         variant::{Draft, Variant},
         verdict::{Decision, Finding, Rule, Verdict},
     },
     orchestration::stage::{Agent, Stage},
+    providers::Meter,
     telemetry,
 };
 

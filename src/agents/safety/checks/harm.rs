@@ -5,12 +5,10 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use futures::FutureExt;
 
 use crate::{
-    agents::{
-        provider::{ErrorKind, Meter, ProviderError},
-        safety::HarmScreen,
-    },
+    agents::safety::HarmScreen,
     config::campaign::Thresholds,
     domain::verdict::{Finding, Harm, Rule, Severities},
+    providers::{ErrorKind, Meter, ProviderError},
 };
 
 /// A screen that has not answered by then has failed. It must await what it waits for: a screen that blocks its thread
