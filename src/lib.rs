@@ -14,6 +14,7 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod functions;
+pub mod identity;
 pub mod ingest;
 pub mod orchestration;
 pub mod package;

@@ -39,6 +39,8 @@ pub struct Campaign {
     pub budget: Budget,
     #[serde(default)]
     pub run: Run,
+    #[serde(default)]
+    pub providers: ProviderNames,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -415,6 +417,64 @@ impl Default for ToleratedFailures {
     fn default() -> Self {
         Self { generate: Share::ONE, screen: Share::ONE, deliver: Share::ZERO }
     }
+}
+
+/// Who answers the agents' questions. Where they are, and the keys to them, are settings of whoever runs the campaign.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProviderNames {
+    pub generation: WriterName,
+    pub embeddings: EmbedderName,
+    pub retrieval: RetrieverName,
+    pub safety: ScreenName,
+    pub tracking: TrackerName,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriterName {
+    /// The composer.
+    #[default]
+    Embedded,
+    AzureOpenai,
+    /// Any endpoint that speaks OpenAI's protocol.
+    Openai,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbedderName {
+    /// Retrieval is by words alone.
+    #[default]
+    None,
+    AzureOpenai,
+    Openai,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetrieverName {
+    #[default]
+    Embedded,
+    AzureSearch,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScreenName {
+    /// The word list.
+    #[default]
+    Embedded,
+    AzureContentSafety,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrackerName {
+    /// The run's own files.
+    #[default]
+    None,
+    Mlflow,
 }
 
 /// A campaign file is written by a person: what is larger is something else, perhaps without an end.

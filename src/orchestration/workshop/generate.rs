@@ -47,12 +47,12 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
         candidate: task.candidate,
         seed: campaign.generation.seed,
     };
-    let writer = &job.workshop.providers.writer;
+    let writer = &job.providers()?.writer;
     let meter = Meter::new(job.item.allowance);
     let draft = match answered(Agent::Generate, &job.workshop.limits.writer, writer.write(&brief, &meter)).await {
         Ok(draft) => Answer::Written(draft),
-        Err(error) if error.is_temporary() => return Err(Setback { trouble: error.into(), usage: meter.spent() }),
-        Err(error) => Answer::Refused(error.to_string()),
+        Err(error) if error.is_final() => Answer::Refused(error.to_string()),
+        Err(error) => return Err(Setback { trouble: error.into(), usage: meter.spent() }),
     };
     Ok(Output::new(None, meter.spent(), &Drafted { writer: writer.name().to_owned(), draft })?)
 }

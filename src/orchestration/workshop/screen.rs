@@ -29,7 +29,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
                 brand: &campaign.generation.brand,
                 slots: &campaign.generation.slots,
                 safety: &campaign.safety,
-                screen: job.workshop.providers.screen.as_ref(),
+                screen: job.providers()?.screen.as_ref(),
             };
             let judged = gate.judge(&task.cell, &draft, &meter);
             let verdict = answered(Agent::Screen, &job.workshop.limits.screen, judged).await;
@@ -57,9 +57,9 @@ enum Written {
 }
 
 async fn written(job: Job<'_>, index: u32) -> Result<Written, Trouble> {
-    let nobody = || job.workshop.providers.writer.name().to_owned();
+    let nobody = || Ok::<_, Trouble>(job.providers()?.writer.name().to_owned());
     Ok(match job.records.result(Stage::Generate.into(), index).await? {
-        Err(tombstone) => Written::Nothing { writer: nobody(), why: tombstone.reason },
+        Err(tombstone) => Written::Nothing { writer: nobody()?, why: tombstone.reason },
         Ok(generate::Drafted { writer, draft: generate::Answer::Refused(why) }) => Written::Nothing { writer, why },
         Ok(generate::Drafted { writer, draft: generate::Answer::Written(draft) }) => Written::Draft { writer, draft },
     })
