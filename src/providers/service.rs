@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument as _;
 
 use super::{Credential, ErrorKind, ProviderError, breaker::Breaker};
-use crate::telemetry::trace;
+use crate::{telemetry::trace, tls};
 
 /// How often a call that was not done is made, the first included.
 const TRIES: u32 = 3;
@@ -175,6 +175,7 @@ impl Service {
     /// Where the TLS library cannot be set up, which does not depend on the arguments.
     pub fn new(name: &'static str, address: &str, credential: Credential) -> Result<Self, InvalidAddress> {
         let address = parse(address, &credential)?;
+        tls::set_up();
         let mut http = Client::builder()
             .user_agent(concat!("cpo/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_WITHIN)

@@ -99,6 +99,7 @@ async fn a_lost_event_costs_time_and_no_campaign() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_an_account_files_go_around_the_app() {
     let served = Served::on_account(&azurite::account());
+    cpo::tls::set_up();
     let http = reqwest::Client::new();
     let send = async |place: &Value, bytes: Vec<u8>| {
         let headers = place["headers"].as_object().unwrap();
