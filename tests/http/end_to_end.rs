@@ -25,6 +25,8 @@ use crate::{
 };
 
 const ID: &str = "spring";
+/// So many that several processes have something to do.
+const CANDIDATES: u32 = 5;
 const PERSON: &str = "Ada Lovelace";
 /// What an answer asks a poller to wait at most.
 const AS_TOLD: Duration = Duration::from_secs(10);
@@ -73,6 +75,7 @@ async fn until_it_waits(outsider: &Outsider, input: &Input) -> Waiting {
     let mut spec = campaign(ID, &customers);
     spec["inputs"]["suppression"] = listed.into();
     spec["safety"]["block_at"]["violence"] = 4.into();
+    spec["generation"]["candidates"] = CANDIDATES.into();
     let begun = outsider.post("/api/campaigns", &spec).await.is(202);
     let started = begun.json();
     assert_eq!(started["statusQueryGetUri"], begun.header("location"));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Enough for several shards.
-const CUSTOMERS: usize = 20_000;
+const CUSTOMERS: usize = 50_000;
 
 /// The files, and what must become of whom.
 pub struct Input {
