@@ -5,7 +5,7 @@ mod input;
 mod outsider;
 mod processes;
 
-use std::{collections::BTreeMap, ops::Range, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use cpo::agents::experimentation::deliveries::Table;
 use rand::{RngExt as _, SeedableRng as _, seq::SliceRandom as _};
@@ -202,8 +202,8 @@ fn seed() -> u64 {
     seed
 }
 
-/// Kills each process once, in any order, some moments after any of these counts of items are done.
-async fn kill_each(processes: &mut Processes, random: &mut ChaCha8Rng, between: Range<u64>) {
+/// Kills each process once, in any order, at any moment between these counts of items that are done.
+async fn kill_each(processes: &mut Processes, random: &mut ChaCha8Rng, between: RangeInclusive<u64>) {
     let outsider = Outsider::new(processes.address(), HASTY);
     let mut order: Vec<usize> = (0..processes.count()).collect();
     order.shuffle(random);
@@ -213,6 +213,7 @@ async fn kill_each(processes: &mut Processes, random: &mut ChaCha8Rng, between: 
         while done(&outsider).await < moment {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // In the midst of the next ones.
         tokio::time::sleep(Duration::from_millis(random.random_range(0..100))).await;
         processes.replace(place);
         println!("process {place} is killed after {moment} items");
@@ -229,9 +230,9 @@ async fn a_campaign_whose_processes_are_killed_again_and_again_gives_its_client_
     let mut processes = Processes::start(azurite::account(), 3);
     let outsider = Outsider::new(processes.address(), HASTY);
     let walk = async {
-        let kills = kill_each(&mut processes, &mut random, 0..at_gate);
+        let kills = kill_each(&mut processes, &mut random, 0..=at_gate);
         let (waiting, ()) = tokio::join!(until_it_waits(&outsider, &input), kills);
-        let kills = kill_each(&mut processes, &mut random, at_gate..at_end);
+        let kills = kill_each(&mut processes, &mut random, at_gate..=at_end);
         let (ended, ()) = tokio::join!(to_its_end(&outsider, &input, waiting, Decision::Event), kills);
         check_explanations(&outsider, &input, &ended).await;
         ended

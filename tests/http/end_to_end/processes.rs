@@ -1,4 +1,5 @@
-//! The app as processes: `cpo dev` on one account, one that answers HTTP and others that only work. They end with the test.
+//! The app as processes: `cpo dev` on one account, one that answers HTTP and others that only work. They end with the
+//! test.
 
 use std::{
     fs::{self, File},
