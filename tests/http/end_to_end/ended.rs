@@ -44,9 +44,10 @@ impl Ended {
         let others = self.files.iter().filter(|(name, bytes)| other.files[*name] != **bytes).map(|(name, _)| name);
         let others: Vec<_> = others.filter(|name| !name.starts_with("report.")).collect();
         assert!(others.is_empty(), "others are {others:?}");
-        for (what, told) in self.told().as_object().unwrap() {
+        let (here, there) = (self.told(), other.told());
+        for (what, told) in here.as_object().unwrap() {
             for (name, value) in told.as_object().unwrap() {
-                assert!(*value == other.told()[what][name], "{what}: another {name}");
+                assert!(*value == there[what][name], "{what}: another {name}");
             }
         }
         assert_eq!(self.done, other.done);
