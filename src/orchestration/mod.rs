@@ -18,6 +18,7 @@ pub mod intake;
 pub mod item;
 pub mod layout;
 pub mod ledger;
+pub mod listing;
 pub mod names;
 pub mod outcomes;
 pub mod plan;

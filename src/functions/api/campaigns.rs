@@ -1,6 +1,6 @@
 //! Starting campaigns, and how they stand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::{
     body::{self, Body},
@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -31,6 +32,7 @@ use crate::{
         engine::Engine,
         instance::{Budget, Failure, Gate, Status},
         intake::{self, Pending, Started},
+        listing::{InvalidPlace, Listed, Place},
         summary::{self, CustomerCounts, VariantCounts},
     },
     store::BlobPath,
@@ -41,6 +43,8 @@ const MAX_BODY: usize = 4 << 20;
 /// Campaigns on a page, where the client does not say how many.
 const PAGE: usize = 25;
 pub(super) const MAX_PAGE: usize = 100;
+/// Campaigns read at once.
+const READERS: usize = 16;
 /// Seconds after which it is worth asking again.
 const RETRY_AFTER: &str = "10";
 
@@ -229,7 +233,7 @@ pub(super) struct Page {
     /// How many at most: 1 to 100.
     #[param(minimum = 1, maximum = 100)]
     top: Option<usize>,
-    /// The last one of the page before, as its `next` says.
+    /// The `next` of the page before.
     pub(super) after: Option<String>,
 }
 
@@ -276,7 +280,7 @@ impl Progress {
     }
 }
 
-/// All campaigns, pending ones included, by id.
+/// All campaigns, pending ones included, by id. A page may be short and have a successor.
 #[utoipa::path(
     get, path = "/api/campaigns", tag = "campaigns", params(Page),
     responses(
@@ -288,16 +292,13 @@ impl Progress {
 )]
 async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<axum::Json<page::Page<Entry>>, Refusal> {
     let top = page.top()?;
-    let mut ids = BTreeSet::from_iter(app.engine.campaigns().await?);
-    ids.extend(intake::all_pending(&app.engine).await?);
-    let after = page.after.as_deref().unwrap_or_default();
-    let mut rest = ids.into_iter().filter(|id| id.as_str() > after);
-    let mut campaigns = Vec::new();
-    for id in rest.by_ref().take(top) {
-        campaigns.extend(entry(&app.engine, id).await?);
-    }
-    let next = rest.next().and_then(|_| campaigns.last().map(|last| last.id.clone()));
-    Ok(axum::Json(page::Page { items: campaigns, next: next.map(|id| id.to_string()) }))
+    let from: Option<Place> = page.after.map(|after| after.parse()).transpose().map_err(|error: InvalidPlace| {
+        Problem::new(error.to_string(), "give what `next` of the page before says").at_field("after")
+    })?;
+    let Listed { places, next } = app.engine.list("", from.as_ref(), top).await?;
+    let entries = stream::iter(places).map(|place| entry(&app.engine, place.campaign)).buffered(READERS);
+    let campaigns = entries.try_filter_map(async |entry| Ok(entry)).try_collect().await?;
+    Ok(axum::Json(page::Page { items: campaigns, next: next.map(|place| place.to_string()) }))
 }
 
 /// `None`: it was removed meanwhile.
