@@ -31,6 +31,7 @@ use cpo::{
     ingest::{Ingest, Ingested, Outputs, Refusal, Summary, Suppression},
     orchestration::{
         arrivals,
+        brought::{self, Brought},
         finished::{Frozen, Variants},
         instance::{Envelope, Fact, Group, Instance, Request, Status},
         intake::Pending,
@@ -172,6 +173,8 @@ async fn every_format_of_a_campaign_under_way_is_still_read() {
 /// What waits for its campaign, or its campaign for it.
 #[test]
 fn a_pending_start_of_every_version_is_still_read_and_one_of_a_later_version_is_named() {
+    let brought: Brought = read("outcomes-file-1");
+    assert!(matches!(brought.standing, brought::Standing::Waiting { tries: 1, begun: Some(_) }));
     let pending: Pending = read("pending-1");
     assert_eq!(pending.campaign.campaign.id.as_str(), "first-campaign");
     assert_eq!((pending.waits_for.len(), pending.problems.len()), (1, 1));

@@ -2,6 +2,7 @@
 
 mod account;
 pub mod arrivals;
+pub mod brought;
 pub mod campaign;
 pub mod client;
 pub mod close;

@@ -7,6 +7,7 @@
 //! instances/<campaign>/sweep.json                           what the sweeper saw last
 //! instances/<campaign>/inbox/<event>.json                   requests not taken in yet
 //! instances/<campaign>/inputs/<digest>.json                 what it was started with; decisions of people
+//! instances/<campaign>/outcomes/<digest>.json                a file of outcomes somebody heard of, and how it stands
 //! instances/<campaign>/<generation>/arrivals/<step>/<group> who is through, a line each
 //! instances/<campaign>/<generation>/items/<step>/<item>     what each item gave; written once
 //! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent that gave nothing, a line each
@@ -77,6 +78,15 @@ pub fn request(campaign: &CampaignId, event: &EventId) -> BlobPath {
 
 pub fn input(campaign: &CampaignId, digest: Digest) -> BlobPath {
     path(format!("{INSTANCES}/{campaign}/inputs/{digest}.json"))
+}
+
+/// How files of outcomes stand that somebody has heard of.
+pub fn outcomes_files(campaign: &CampaignId) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/outcomes"))
+}
+
+pub fn outcomes_file(campaign: &CampaignId, key: Digest) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/outcomes/{key}.json"))
 }
 
 pub fn pending(campaign: &CampaignId) -> BlobPath {

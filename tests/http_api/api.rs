@@ -1,6 +1,6 @@
 //! What each call does.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     body::Body,
@@ -8,7 +8,7 @@ use axum::{
 };
 use cpo::{
     agents::experimentation::{analysis::Results, deliveries::Table},
-    orchestration::{deliveries, finished::RunFiles, turn::run_of},
+    orchestration::{deliveries, engine::Engine, finished::RunFiles, turn::run_of},
 };
 use serde_json::{Value, json};
 
@@ -116,20 +116,21 @@ async fn files_of_outcomes_add_up_and_the_newest_row_of_a_customer_counts() {
     here.get("/api/campaigns/one/results").await.refused(404, "no_results");
     let before = here.get("/api/campaigns/one/report").await.is(200);
     let bring = async |id: &str, file: String| {
-        here.post(&format!("/api/campaigns/{id}/outcomes"), "text/csv; charset=utf-8", file).await
+        let told = here.bring(id, "text/csv; charset=utf-8", file).await;
+        assert_eq!(told["standing"], "taken", "{told}");
+        told
     };
     let (first, second) = customers.split_at(12);
     let first = csv(first.iter().map(|customer| (customer, 0)));
-    let answer = bring("one", first.clone()).await.is(202);
-    assert_eq!(answer.header("location"), "/api/campaigns/one/results");
+    assert_eq!(bring("one", first.clone()).await["results"], "/api/campaigns/one/results");
     let one = results(&here, "one").await;
     // The second file has customers of the first, too: what became of them later.
     let second: Vec<(&String, u8)> = second.iter().map(|customer| (customer, 1)).chain([(&customers[0], 1)]).collect();
-    bring("one", csv(second.clone())).await.is(202);
+    bring("one", csv(second.clone())).await;
     let both = results(&here, "one").await;
     assert_ne!(both, one);
     // An earlier file again, as a message that comes twice: nothing changes.
-    bring("one", first).await.is(202);
+    bring("one", first).await;
     assert_eq!(results(&here, "one").await, both);
     let report = here.get("/api/campaigns/one/report").await.is(200);
     assert_eq!(report.header("content-type"), "text/html; charset=utf-8");
@@ -139,7 +140,7 @@ async fn files_of_outcomes_add_up_and_the_newest_row_of_a_customer_counts() {
 
     here.complete("whole").await;
     let value = |customer: &String| second.iter().find(|(known, _)| *known == customer).map_or(0, |(_, value)| *value);
-    bring("whole", csv(customers.iter().map(|customer| (customer, value(customer))))).await.is(202);
+    bring("whole", csv(customers.iter().map(|customer| (customer, value(customer))))).await;
     let whole = results(&here, "whole").await;
     assert_eq!(whole.customers, both.customers);
     let counts = |results: &Results| -> Vec<(String, u64, Option<f64>)> {
@@ -154,30 +155,59 @@ async fn files_of_outcomes_add_up_and_the_newest_row_of_a_customer_counts() {
 }
 
 #[tokio::test]
-async fn outcomes_that_cannot_be_analysed_are_refused_by_line_and_leave_nothing() {
+async fn outcomes_that_cannot_be_analysed_are_told_by_line_and_leave_the_results_as_they_were() {
     let here = Here::new();
-    here.waiting("early").await;
     here.complete("done").await;
     let uri = "/api/campaigns/done/outcomes";
     let good = "customer_id,conversion\nstranger,1\n";
-    here.post("/api/campaigns/early/outcomes", "text/csv", good).await.refused(409, "not_complete");
     here.post("/api/campaigns/nobody/outcomes", "text/csv", good).await.refused(404, "unknown_campaign");
     here.post(uri, "application/zip", good).await.refused(415, "unsupported_media_type");
-    let bad = "customer_id,conversion\nC-1,1\nC-2,secret\n";
-    let refused = here.post(uri, "text/csv", bad).await.refused(422, "invalid_input").json();
-    let problem = &refused["errors"][0];
-    assert_eq!((&problem["line"], &problem["field"]), (&3.into(), &"conversion".into()), "{refused}");
-    assert!(problem["file"].as_str().unwrap().starts_with("outcomes/done/"), "{refused}");
-    assert!(!refused.to_string().contains("secret"));
-    here.post(uri, "text/csv", good).await.refused(422, "invalid_input");
     here.post(uri, "text/csv", "").await.refused(422, "invalid_input");
+    let told = here.bring("done", "text/csv", "customer_id,conversion\nC-1,1\nC-2,secret\n").await;
+    let problem = &told["problems"][0];
+    assert_eq!((&problem["line"], &problem["field"]), (&3.into(), &"conversion".into()), "{told}");
+    assert_eq!((&told["standing"], &problem["file"]), (&"refused".into(), &told["upload"]), "{told}");
+    assert!(!told.to_string().contains("secret"));
+    assert_eq!(here.bring("done", "text/csv", good).await["standing"], "refused");
     for upload in ["outcomes/early/x.csv", "outcomes/done", "outcomes/done/../early/x", "customers/x", "", "\0"] {
         here.post_json(uri, &json!({ "upload": upload })).await.is(422);
     }
     here.post_json(uri, &json!({ "upload": "outcomes/done/not-there.csv" })).await.is(422);
-    let left = here.app.engine.store.blobs.list(Some(&"outcomes".to_owned().try_into().unwrap())).await.unwrap();
-    assert_eq!(left, []);
+    assert_eq!(here.pages(uri, 1).await.len(), 2);
+    here.get(&format!("{uri}/{}", "0".repeat(64))).await.refused(404, "unknown_outcomes");
     here.get("/api/campaigns/done/results").await.refused(404, "no_results");
+}
+
+#[tokio::test]
+async fn outcomes_that_come_before_their_campaign_is_complete_wait_for_it_and_a_lost_message_costs_only_time() {
+    let here = Here::new();
+    let campaign = here.start("early", "when_flagged").await;
+    let starter = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/starter/customers.csv");
+    let starter = std::fs::read_to_string(starter).unwrap();
+    let customers: Vec<String> =
+        starter.lines().skip(1).map(|line| line.split(',').next().unwrap().to_owned()).collect();
+    let told = here.bring("early", "text/csv", csv(customers.iter().map(|customer| (customer, 1)))).await;
+    assert_eq!(told["standing"], "waiting", "{told}");
+    here.work(&campaign).await;
+    here.hear_of_files().await;
+    let status = told["status"].as_str().unwrap();
+    assert_eq!(here.get(status).await.is(200).json()["standing"], "taken");
+    let first = results(&here, "early").await;
+    let active = "active".to_owned().try_into().unwrap();
+    here.app.engine.sweep().await.unwrap();
+    assert_eq!(here.app.engine.store.blobs.list(Some(&active)).await.unwrap(), []);
+
+    // Its message is lost.
+    let file = csv(customers.iter().map(|customer| (customer, 0)));
+    let answer = here.post("/api/campaigns/early/outcomes", "text/csv", file).await.is(202);
+    let (queue, queues) = (Engine::storage_event_queue(), &here.app.engine.store.queues);
+    for event in queues.receive(&queue, 32, Duration::from_secs(60)).await.unwrap() {
+        queues.delete(&event).await.unwrap();
+    }
+    here.app.engine.sweep().await.unwrap();
+    here.hear_of_files().await;
+    assert_eq!(here.get(answer.header("location")).await.is(200).json()["standing"], "taken");
+    assert_ne!(results(&here, "early").await, first);
 }
 
 #[tokio::test]

@@ -126,6 +126,23 @@ impl Here {
         host.serve_until(at_rest).await.unwrap().unwrap();
     }
 
+    /// Hears of all files that were announced, and whatever follows from it.
+    pub async fn hear_of_files(&self) {
+        let (queue, queues) = (Engine::storage_event_queue(), &self.app.engine.store.queues);
+        while let Some(event) = queues.receive(&queue, 1, Duration::from_secs(60)).await.unwrap().pop() {
+            self.app.engine.storage_event_message(&event.body).await.unwrap();
+            queues.delete(&event).await.unwrap();
+        }
+    }
+
+    /// Brings a file of outcomes, and says what became of it.
+    pub async fn bring(&self, id: &str, kind: &str, file: impl Into<Body>) -> Value {
+        let answer = self.post(&format!("/api/campaigns/{id}/outcomes"), kind, file).await.is(202);
+        assert_eq!(answer.json()["standing"], "waiting");
+        self.hear_of_files().await;
+        self.get(answer.header("location")).await.is(200).json()
+    }
+
     pub async fn complete(&self, id: &str) -> CampaignId {
         let campaign = self.start(id, "when_flagged").await;
         self.work(&campaign).await;
