@@ -198,8 +198,9 @@ async fn outcomes_that_come_before_their_campaign_is_complete_wait_for_it_and_a_
     assert_eq!(here.app.engine.store.blobs.list(Some(&active)).await.unwrap(), []);
 
     // Its message is lost.
-    let file = csv(customers.iter().map(|customer| (customer, 0)));
-    let answer = here.post("/api/campaigns/early/outcomes", "text/csv", file).await.is(202);
+    let line = |customer: &String| json!({"customer_id": customer, "conversion": false}).to_string() + "\n";
+    let file: String = customers.iter().map(line).collect();
+    let answer = here.post("/api/campaigns/early/outcomes", "application/x-ndjson", file).await.is(202);
     let (queue, queues) = (Engine::storage_event_queue(), &here.app.engine.store.queues);
     for event in queues.receive(&queue, 32, Duration::from_secs(60)).await.unwrap() {
         queues.delete(&event).await.unwrap();

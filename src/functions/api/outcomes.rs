@@ -36,6 +36,14 @@ use crate::{
     store::{self, BlobPath, Precondition},
 };
 
+/// What a file may be sent as, and how it is called then. What is in a compressed one is seen when it is read.
+const FORMATS: [(&str, &str); 5] = [
+    ("text/csv", "csv"),
+    ("application/x-ndjson", "jsonl"),
+    ("application/vnd.apache.parquet", "parquet"),
+    ("application/gzip", "gz"),
+    ("application/zstd", "zst"),
+];
 /// Seconds after which it is worth asking what became of a file.
 const RETRY_AFTER: &str = "2";
 
@@ -107,7 +115,7 @@ impl Told {
 
 /// Bring a file of outcomes
 ///
-/// The file has a column `customer_id` and one with the name of the campaign's primary metric, which is 1 for customers
+/// The file is CSV, JSON Lines or Parquet, plain or compressed. It has a column `customer_id` and one with the name of the campaign's primary metric, which is 1 for customers
 /// who did it and 0 for others; customers in no file count as 0. All files of a campaign count together: one may add
 /// customers, and of a customer in several files the newest row counts. Send the file itself, or name one that is in
 /// storage. It is analysed after the answer, or when the campaign is complete: ask at `Location` what became of it. The
@@ -119,6 +127,10 @@ impl Told {
     request_body(content(
         (Uploaded = "application/json"),
         (String = "text/csv", example = "customer_id,conversion\nC-00017,1\nC-00018,0\n"),
+        (String = "application/x-ndjson", example = "{\"customer_id\": \"C-00017\", \"conversion\": true}\n"),
+        (Vec<u8> = "application/vnd.apache.parquet"),
+        (Vec<u8> = "application/gzip"),
+        (Vec<u8> = "application/zstd"),
     )),
     responses(
         (
@@ -144,12 +156,14 @@ async fn bring(
             let Json(Uploaded { upload }) = Json::from_request(request, &()).await?;
             of_campaign(&campaign, upload)?
         }
-        Some("text/csv") => keep(&app, &campaign, request.into_body(), "csv").await?,
-        Some("application/gzip") => keep(&app, &campaign, request.into_body(), "csv.gz").await?,
-        _ => {
-            let detail = "send text/csv (or application/gzip of it), or application/json with the name of an upload";
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
-        }
+        kind => match FORMATS.iter().find(|(known, _)| kind == Some(*known)) {
+            Some((_, extension)) => keep(&app, &campaign, request.into_body(), extension).await?,
+            None => {
+                let known: Vec<_> = FORMATS.iter().map(|(kind, _)| *kind).collect();
+                let detail = format!("send {}, or application/json with the name of an upload", known.join(", "));
+                return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+            }
+        },
     };
     let told = Told::of(&campaign, app.engine.bring_outcomes(&campaign, &upload).await?);
     let about = [(header::LOCATION, told.status.clone()), (header::RETRY_AFTER, RETRY_AFTER.to_owned())];
