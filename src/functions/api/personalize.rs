@@ -26,6 +26,8 @@ const MAX_BODY: usize = 256 << 10;
 /// Names a request: the same one again is the same exposure.
 const KEY: &str = "idempotency-key";
 const MAX_KEY: usize = 128;
+/// Seconds: a store that does not take an exposure is busy or away, and mostly not for long.
+const RETRY_AFTER: u64 = 1;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(personalize)).layer(DefaultBodyLimit::max(MAX_BODY))
@@ -108,7 +110,9 @@ impl From<RealtimeError> for Refusal {
             RealtimeError::Campaign(error) => error.into(),
             RealtimeError::Closed { .. } => Self::new(StatusCode::CONFLICT, "not_released", detail),
             RealtimeError::Invalid(problems) => problems.into(),
-            RealtimeError::NotRecorded(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_recorded", detail),
+            RealtimeError::NotRecorded(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_recorded", detail).after(RETRY_AFTER)
+            }
             RealtimeError::Unusable(trouble) => {
                 tracing::error!(%trouble, "a campaign's records");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "campaign_unusable", "the log says what is wrong with it")
@@ -124,6 +128,7 @@ mod tests {
     use axum::{
         body::{Body, to_bytes},
         http::Request,
+        response::IntoResponse as _,
     };
     use serde_json::{Value, json};
     use tower::ServiceExt as _;
@@ -199,6 +204,7 @@ mod tests {
             (StatusCode::UNPROCESSABLE_ENTITY, &json!("Idempotency-Key"))
         );
         let refused = Refusal::from(RealtimeError::from(NotRecorded));
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let refused = refused.into_response();
+        assert_eq!((refused.status(), &refused.headers()["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &1.into()));
     }
 }
