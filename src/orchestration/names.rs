@@ -11,6 +11,7 @@
 //! instances/<campaign>/<generation>/arrivals/<step>/<group> who is through, a line each
 //! instances/<campaign>/<generation>/items/<step>/<item>     what each item gave; written once
 //! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent that gave nothing, a line each
+//! instances/<campaign>/<generation>/recalled/<step>/<item>  what was recalled when its delivery began; written once
 //! instances/<campaign>/<generation>/suppression             the suppression list as it was read, as digests
 //! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
 //! instances/<campaign>/<generation>/outcomes.json           which files of outcomes the results tell of
@@ -144,6 +145,11 @@ impl Run {
     /// What tries at an item have spent that gave nothing, a line each.
     pub fn spent(&self, step: Step, index: u32, attempt: u32) -> BlobPath {
         path(format!("{INSTANCES}/{}/{}/spent/{step}/{index:08}.{attempt}", self.campaign, self.generation))
+    }
+
+    /// What was recalled when an item's attempt began.
+    pub fn recalled(&self, step: Step, index: u32, attempt: u32) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/recalled/{step}/{index:08}.{attempt}.json", self.campaign, self.generation))
     }
 
     pub fn suppression(&self) -> BlobPath {

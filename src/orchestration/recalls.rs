@@ -1,8 +1,8 @@
 //! Documents that were withdrawn after campaigns had begun to cite them.
 //!
 //! A recall is written once, `recalls/<document>.json`, and stays: a mended document gets another id. From then on no
-//! campaign starts with the document, and no variant that cites it is released. What was planned before is for whoever
-//! sends it to stop: [`of`] says what may not go out.
+//! campaign starts with the document, no variant that cites it is released, and no item of a delivery that begins gives
+//! it to anybody. What was planned before is for whoever sends it to stop: [`of`] says what may not go out.
 
 use std::collections::BTreeSet;
 

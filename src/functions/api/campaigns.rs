@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, future::ready, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -297,7 +297,7 @@ async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<axum::
     })?;
     let Listed { places, next } = app.engine.list("", from.as_ref(), top).await?;
     let entries = stream::iter(places).map(|place| entry(&app.engine, place.campaign)).buffered(READERS);
-    let campaigns = entries.try_filter_map(async |entry| Ok(entry)).try_collect().await?;
+    let campaigns = entries.try_filter_map(|entry| ready(Ok(entry))).try_collect().await?;
     Ok(axum::Json(page::Page { items: campaigns, next: next.map(|place| place.to_string()) }))
 }
 

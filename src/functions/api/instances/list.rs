@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future::ready, stream};
 use jiff::Timestamp;
 
 use super::{
@@ -84,10 +84,7 @@ pub async fn list(State(app): State<App>, parameters: Parameters, headers: Heade
     let engine = &app.engine;
     let statuses = stream::iter(page).map(|known| async move { InstanceStatus::of(engine, &known, show).await });
     // One that was purged meanwhile is left out.
-    let statuses = statuses.buffered(READERS).filter_map(async |status| match status {
-        Err(Declined::Unknown) => None,
-        status => Some(status),
-    });
+    let statuses = statuses.buffered(READERS).filter(|status| ready(!matches!(status, Err(Declined::Unknown))));
     let statuses: Vec<InstanceStatus> = statuses.try_collect().await?;
     Ok(json_page(&statuses, next.as_ref()))
 }
@@ -116,7 +113,7 @@ pub fn known(engine: &Engine, places: Vec<Place>) -> impl Stream<Item = Result<(
         let known = Known::look_up(engine, &place.campaign).await?;
         Ok(known.map(|known| (place, known)))
     };
-    stream::iter(places).map(look_up).buffered(READERS).try_filter_map(async |known| Ok(known))
+    stream::iter(places).map(look_up).buffered(READERS).try_filter_map(|known| ready(Ok(known)))
 }
 
 /// Which campaigns are meant.
