@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::page;
+use super::refusals::{Busy, OfAList};
 use crate::{
     Error,
     config::Campaign,
@@ -146,12 +147,12 @@ impl Standing {
             status = 202, description = "It is under way, or waits for its files", body = Begun,
             headers(("Location" = String, description = "Answers 202 until the campaign has ended"), ("Retry-After" = u32)),
         ),
-        (status = 400, description = "The body is no JSON", content_type = "application/problem+json"),
-        (status = 409, description = "The id stands for other inputs", content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", content_type = "application/problem+json"),
-        (status = 415, description = "The body is neither JSON nor TOML", content_type = "application/problem+json"),
-        (status = 422, description = "The campaign cannot work; each problem is named", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        (status = 400, description = "The body is no JSON"),
+        (status = 409, description = "The id stands for other inputs"),
+        (status = 413, description = "The body is too large"),
+        (status = 415, description = "The body is neither JSON nor TOML"),
+        (status = 422, description = "The campaign cannot work; each problem is named"),
+        Busy,
     )
 )]
 async fn start(
@@ -285,9 +286,8 @@ impl Progress {
     get, path = "/api/campaigns", tag = "campaigns", params(Page),
     responses(
         (status = 200, description = "A page of them", body = page::Page<Entry>),
-        (status = 400, description = "The query is malformed", content_type = "application/problem+json"),
-        (status = 422, description = "There is no such page", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        OfAList,
+        Busy,
     )
 )]
 async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<axum::Json<page::Page<Entry>>, Refusal> {
@@ -363,8 +363,8 @@ struct Detail {
     params(("id" = String, Path, description = "The campaign's id")),
     responses(
         (status = 200, description = "Its state, stages, counts and cost", body = Detail),
-        (status = 404, description = "There is no such campaign", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        (status = 404, description = "There is no such campaign"),
+        Busy,
     )
 )]
 async fn get(State(app): State<App>, Path(id): Path<CampaignId>) -> Result<axum::Json<Detail>, Refusal> {

@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::page::{Page, Paging};
+use super::refusals::{NoCampaign, NoParameters, OfAList};
 use crate::{
     agents::experimentation::analysis::Results,
     domain::{digest::Digest, id::CampaignId, problem::Problem},
@@ -137,11 +138,11 @@ impl Told {
             status = ACCEPTED, description = "it is kept, and taken in", body = Told,
             headers(("Location" = String, description = "tells what became of it"), ("Retry-After" = u32)),
         ),
-        (status = BAD_REQUEST, description = "the body is not whole, or no JSON", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign", body = Refusal, content_type = "application/problem+json"),
-        (status = PAYLOAD_TOO_LARGE, description = "upload it instead", body = Refusal, content_type = "application/problem+json"),
-        (status = UNSUPPORTED_MEDIA_TYPE, description = "it is neither a file of outcomes nor the name of one", body = Refusal, content_type = "application/problem+json"),
-        (status = UNPROCESSABLE_ENTITY, description = "there is no such upload, or the file is empty", body = Refusal, content_type = "application/problem+json"),
+        (status = BAD_REQUEST, description = "the body is not whole, or no JSON"),
+        NoCampaign,
+        (status = PAYLOAD_TOO_LARGE, description = "upload it instead"),
+        (status = UNSUPPORTED_MEDIA_TYPE, description = "it is neither a file of outcomes nor the name of one"),
+        (status = UNPROCESSABLE_ENTITY, description = "there is no such upload, or the file is empty"),
     )
 )]
 async fn bring(
@@ -185,9 +186,8 @@ async fn must_be_known(app: &App, campaign: &CampaignId) -> Result<(), Refusal> 
     params(("id" = CampaignId, Path, example = "spring-upgrade"), Paging),
     responses(
         (status = OK, body = Page<Told>),
-        (status = BAD_REQUEST, description = "a parameter is unknown, or is not what it should be", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign", body = Refusal, content_type = "application/problem+json"),
-        (status = UNPROCESSABLE_ENTITY, description = "there is no such page", body = Refusal, content_type = "application/problem+json"),
+        NoCampaign,
+        OfAList,
     )
 )]
 async fn brought(
@@ -211,8 +211,8 @@ async fn brought(
     ),
     responses(
         (status = OK, body = Told),
-        (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign, or no such file was brought", body = Refusal, content_type = "application/problem+json"),
+        NoParameters,
+        (status = NOT_FOUND, description = "there is no such campaign, or no such file was brought"),
     )
 )]
 async fn standing(
@@ -264,8 +264,8 @@ async fn keep(app: &App, campaign: &CampaignId, body: Body, extension: &str) -> 
     params(("id" = CampaignId, Path, example = "spring-upgrade")),
     responses(
         (status = OK, body = Results),
-        (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign, or no outcomes have come", body = Refusal, content_type = "application/problem+json"),
+        NoParameters,
+        (status = NOT_FOUND, description = "there is no such campaign, or no outcomes have come"),
     )
 )]
 async fn results(
@@ -283,8 +283,8 @@ async fn results(
     params(("id" = CampaignId, Path, example = "spring-upgrade")),
     responses(
         (status = OK, body = String, content_type = "text/html"),
-        (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign, or it has no report yet", body = Refusal, content_type = "application/problem+json"),
+        NoParameters,
+        (status = NOT_FOUND, description = "there is no such campaign, or it has no report yet"),
     )
 )]
 async fn report(
@@ -326,9 +326,8 @@ struct OneFile {
     params(("id" = CampaignId, Path, example = "spring-upgrade"), Paging),
     responses(
         (status = OK, body = Page<OneFile>),
-        (status = BAD_REQUEST, description = "a parameter is unknown, or is not what it should be", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign", body = Refusal, content_type = "application/problem+json"),
-        (status = UNPROCESSABLE_ENTITY, description = "there is no such page", body = Refusal, content_type = "application/problem+json"),
+        NoCampaign,
+        OfAList,
     )
 )]
 async fn files(
@@ -358,8 +357,8 @@ async fn files(
             (String = "text/csv"),
             (String = "text/html"),
         )),
-        (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign, or no such file", body = Refusal, content_type = "application/problem+json"),
+        NoParameters,
+        (status = NOT_FOUND, description = "there is no such campaign, or no such file"),
     )
 )]
 async fn file(

@@ -75,10 +75,10 @@ struct Customer {
     request_body = Body,
     responses(
         (status = 200, description = "What becomes of the customer; a message where one may be sent", body = Answer),
-        (status = 404, description = "There is no such campaign", content_type = "application/problem+json"),
-        (status = 409, description = "Its messages are not released yet, or it does not run any more", content_type = "application/problem+json"),
-        (status = 422, description = "The request or the customer's attributes cannot be used: `errors` says why", content_type = "application/problem+json"),
-        (status = 503, description = "The exposure could not be recorded: send the same request again", content_type = "application/problem+json"),
+        (status = 404, description = "There is no such campaign"),
+        (status = 409, description = "Its messages are not released yet, or it does not run any more"),
+        (status = 422, description = "The request or the customer's attributes cannot be used: `errors` says why"),
+        (status = 503, description = "The exposure could not be recorded: send the same request again"),
     )
 )]
 async fn personalize(

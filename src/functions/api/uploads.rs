@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
+use super::refusals::{Busy, OfABody};
 use crate::{
     domain::{id::CampaignId, problem::Problem},
     functions::{
@@ -98,11 +99,9 @@ struct Place {
     post, path = "/api/uploads", tag = "uploads", request_body = NewUpload,
     responses(
         (status = 201, description = "Send the bytes to `url`, with `method` and `headers`", body = Place),
-        (status = 413, description = "The body is too large", content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON", content_type = "application/problem+json"),
-        (status = 400, description = "The body is not valid JSON", content_type = "application/problem+json"),
-        (status = 422, description = "The file cannot have that name", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        OfABody,
+        (status = 422, description = "The file cannot have that name"),
+        Busy,
     )
 )]
 async fn place(
@@ -149,13 +148,13 @@ struct Uploaded {
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 201, description = "The file is there", body = Uploaded),
-        (status = 400, description = "The body ended too early, or is empty", content_type = "application/problem+json"),
-        (status = 408, description = "Nothing came for 30 seconds", content_type = "application/problem+json"),
-        (status = 409, description = "There is a file of that name", content_type = "application/problem+json"),
-        (status = 413, description = "The file is too large to be sent to this app", content_type = "application/problem+json"),
-        (status = 415, description = "The body is a form, not a file", content_type = "application/problem+json"),
-        (status = 422, description = "No file can be put there", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        (status = 400, description = "The body ended too early, or is empty"),
+        (status = 408, description = "Nothing came for 30 seconds"),
+        (status = 409, description = "There is a file of that name"),
+        (status = 413, description = "The file is too large to be sent to this app"),
+        (status = 415, description = "The body is a form, not a file"),
+        (status = 422, description = "No file can be put there"),
+        Busy,
     )
 )]
 async fn put(
@@ -209,9 +208,9 @@ struct Found {
     params(("path" = String, Path, description = "As `POST /api/uploads` gave it")),
     responses(
         (status = 200, description = "What is in it", body = Found),
-        (status = 404, description = "There is no such file", content_type = "application/problem+json"),
-        (status = 422, description = "No file can be there", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        (status = 404, description = "There is no such file"),
+        (status = 422, description = "No file can be there"),
+        Busy,
     )
 )]
 async fn preview(State(app): State<App>, Path(path): Path<String>) -> Result<Json<Found>, Refusal> {

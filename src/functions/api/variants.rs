@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::page::{Page, Paging, Top};
+use super::refusals::{NoCampaign, OfAList};
 use crate::{
     domain::{
         decision::{self as domain, Approved},
@@ -74,8 +75,8 @@ struct Open {
     params(("id" = CampaignId, Path, example = "spring-upgrade"), Wanted),
     responses(
         (status = OK, body = Variants),
-        (status = BAD_REQUEST, description = "a parameter is unknown, or is not what it should be", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign", body = Refusal, content_type = "application/problem+json"),
+        NoCampaign,
+        OfAList,
     )
 )]
 async fn variants(
@@ -168,10 +169,10 @@ struct Decided {
     responses(
         (status = OK, description = "decided", body = Decided),
         (status = ACCEPTED, description = "asked, and decided soon", body = Decided),
-        (status = BAD_REQUEST, description = "the body is not JSON", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign", body = Refusal, content_type = "application/problem+json"),
-        (status = CONFLICT, description = "nothing waits, or other variants than these", body = Refusal, content_type = "application/problem+json"),
-        (status = UNPROCESSABLE_ENTITY, description = "a field is at fault", body = Refusal, content_type = "application/problem+json"),
+        (status = BAD_REQUEST, description = "the body is not JSON"),
+        NoCampaign,
+        (status = CONFLICT, description = "nothing waits, or other variants than these"),
+        (status = UNPROCESSABLE_ENTITY, description = "a field is at fault"),
     )
 )]
 async fn approve(
