@@ -33,6 +33,7 @@ const ENVELOPE: &str = r#"{"Data":{"message":"eyJldmVudFR5cGUiOiJNaWNyb3NvZnQuU3
 fn main() -> Result<(), Box<dyn Error>> {
     let given = std::env::args().skip(1).find(|argument| argument != "--bench");
     let executable = given.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_cpo")), PathBuf::from);
+    cpo::tls::set_up();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(measure(&executable))
 }

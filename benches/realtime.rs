@@ -49,6 +49,7 @@ async fn main() -> Result<(), Failure> {
     if connections.is_empty() {
         connections = vec![1, 8, 32, 128];
     }
+    cpo::tls::set_up();
     let folder = tempfile::tempdir()?;
     let app = app(folder.path()).await?;
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;

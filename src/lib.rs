@@ -21,5 +21,6 @@ pub mod report;
 pub mod stats;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 
 pub use error::Error;

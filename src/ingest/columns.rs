@@ -38,14 +38,11 @@ impl Row<'_> {
     }
 }
 
-/// Reads the columns of a file, row by row, one batch of rows in memory. A row that is none is a line and a reason.
-/// `wanted` has at least one column, and none twice.
-pub fn for_each(
-    file: &Path,
-    what: &'static str,
-    wanted: &[Wanted],
-    each: &mut dyn FnMut(Result<Row<'_>, (u64, Reason)>) -> ControlFlow<()>,
-) -> Result<(), Error> {
+/// Takes a row, or the line of one that is none and why; a break: nobody wants more.
+pub type Each<'a> = dyn FnMut(Result<Row<'_>, (u64, Reason)>) -> ControlFlow<()> + 'a;
+
+/// Reads the columns of a file, row by row, one batch of rows in memory. `wanted` has at least one column, and none twice.
+pub fn for_each(file: &Path, what: &'static str, wanted: &[Wanted], each: &mut Each<'_>) -> Result<(), Error> {
     let [first, others @ ..] = wanted else { return Ok(()) };
     let attribute = |Wanted { name, required }: &Wanted| Attribute {
         name: name.clone(),

@@ -20,7 +20,7 @@ use opentelemetry_sdk::{
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 pub use self::metrics::{Outcome, metrics};
-use crate::Error;
+use crate::{Error, tls};
 
 /// Where log lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,7 @@ fn exported() -> Result<Option<(SdkTracerProvider, SdkMeterProvider)>, Error> {
     if is_disabled || !is_set("OTEL_EXPORTER_OTLP_ENDPOINT") {
         return Ok(None);
     }
+    tls::set_up();
     let wrong = |error| Error::failed("the settings OTEL_EXPORTER_OTLP_* cannot be used", error);
     let spans = SpanExporter::builder().with_http().build().map_err(wrong)?;
     let figures = MetricExporter::builder().with_http().build().map_err(wrong)?;

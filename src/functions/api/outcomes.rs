@@ -89,7 +89,7 @@ struct Told {
     results: String,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = OutcomesStanding)]
 enum Stands {
@@ -111,6 +111,12 @@ impl Told {
         let status = format!("/api/campaigns/{campaign}/outcomes/{}", Brought::key(&upload));
         let results = format!("/api/campaigns/{campaign}/results");
         Self { campaign: campaign.clone(), upload, standing, at, problems, status, results }
+    }
+
+    /// With when and where to ask again.
+    fn later(self) -> Response {
+        let about = [(header::LOCATION, self.status.clone()), (header::RETRY_AFTER, RETRY_AFTER.to_owned())];
+        (StatusCode::ACCEPTED, about, Json(self)).into_response()
     }
 }
 
@@ -166,9 +172,7 @@ async fn bring(
             }
         },
     };
-    let told = Told::of(&campaign, app.engine.bring_outcomes(&campaign, &upload).await?);
-    let about = [(header::LOCATION, told.status.clone()), (header::RETRY_AFTER, RETRY_AFTER.to_owned())];
-    Ok((StatusCode::ACCEPTED, about, Json(told)).into_response())
+    Ok(Told::of(&campaign, app.engine.bring_outcomes(&campaign, &upload).await?).later())
 }
 
 /// One whose start waits for its files is known too.
@@ -210,7 +214,11 @@ async fn brought(
         ("file" = String, Path, description = "as the answer to the file says"),
     ),
     responses(
-        (status = OK, body = Told),
+        (status = OK, description = "the results tell of it, or it is refused", body = Told),
+        (
+            status = ACCEPTED, description = "it waits: ask again", body = Told,
+            headers(("Location" = String, description = "of this"), ("Retry-After" = u32)),
+        ),
         NoParameters,
         (status = NOT_FOUND, description = "there is no such campaign, or no such file was brought"),
     )
@@ -219,12 +227,13 @@ async fn standing(
     State(app): State<App>,
     Path((campaign, file)): Path<(CampaignId, String)>,
     NoQuery: NoQuery,
-) -> Result<Json<Told>, Refusal> {
+) -> Result<Response, Refusal> {
     must_be_known(&app, &campaign).await?;
     let unknown = || Refusal::not_found("unknown_outcomes", "no such file of outcomes was brought");
     let key: Digest = file.parse().map_err(|_| unknown())?;
     let brought = app.engine.brought_outcomes(&campaign, key).await?.ok_or_else(unknown)?;
-    Ok(Json(Told::of(&campaign, brought)))
+    let told = Told::of(&campaign, brought);
+    Ok(if told.standing == Stands::Waiting { told.later() } else { Json(told).into_response() })
 }
 
 /// Without its parameters.

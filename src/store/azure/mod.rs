@@ -26,7 +26,7 @@ use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
 use azure_storage_queue::{QueueServiceClient, QueueServiceClientOptions};
 
 use super::{Error, Store};
-use crate::telemetry::trace;
+use crate::{telemetry::trace, tls};
 use blobs::{AzureBlobs, Delimited};
 use connection::{Access, Connection};
 use queues::AzureQueues;
@@ -69,6 +69,7 @@ impl Azure {
     }
 
     fn connect(Connection { blobs, queues, access }: Connection, identity: Identity) -> Result<Self, Error> {
+        tls::set_up();
         let signer = Signer::of(&access);
         let (credential, signed) = match access {
             Access::Key(key) => (None, Some(Signed::With(key))),
