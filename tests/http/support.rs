@@ -182,6 +182,18 @@ impl Served {
         }
     }
 
+    /// What became of a file of outcomes, once somebody has looked at it.
+    pub async fn settled(&self, status: &str) -> Value {
+        let mut progress = self.app.engine.progress();
+        loop {
+            let answer = self.get(status).await;
+            if answer.status != 202 {
+                return answer.is(200).json();
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(50), progress.changed()).await;
+        }
+    }
+
     /// Brings a file of outcomes, and says what became of it.
     pub async fn bring(&self, id: &str, kind: &str, file: impl Into<Body>) -> Value {
         let answer = self.post_as(&format!("/api/campaigns/{id}/outcomes"), kind, file).await.is(202);
