@@ -30,21 +30,33 @@ pub struct Entry {
 /// `audit/segments/<name>.json`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
-    pub schema: String,
+    pub schema: SegmentSchema,
     pub name: String,
     pub entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SegmentSchema {
+    #[serde(rename = "audit-segment/1")]
+    V1,
 }
 
 /// `audit/root.json`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
-    pub schema: String,
+    pub schema: RootSchema,
     pub campaign: CampaignId,
     /// The root of an RFC 6962 tree (SHA-256, leaf prefix 0x00, node prefix 0x01) over the segments' leaves.
     pub root: Digest,
     /// In the order of the tree's leaves; a leaf is `name`, a zero byte, `head` (raw 32 bytes), `entries` (8 bytes,
     /// big-endian).
     pub segments: Vec<SegmentHead>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootSchema {
+    #[serde(rename = "audit-root/1")]
+    V1,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +91,7 @@ impl Recorder {
         let Written { path, bytes, sha256 } = file;
         let position = self.segments.iter().position(|known| known.name == segment).unwrap_or_else(|| {
             let name = segment.to_owned();
-            self.segments.push(Segment { schema: "audit-segment/1".to_owned(), name, entries: Vec::new() });
+            self.segments.push(Segment { schema: SegmentSchema::V1, name, entries: Vec::new() });
             self.segments.len() - 1
         });
         let segment = &mut self.segments[position];
@@ -106,12 +118,7 @@ impl Recorder {
                 entries: segment.entries.len() as u64,
             })
             .collect();
-        Root {
-            schema: "audit-root/1".to_owned(),
-            campaign: self.campaign.clone(),
-            root: tree_root(&segments),
-            segments,
-        }
+        Root { schema: RootSchema::V1, campaign: self.campaign.clone(), root: tree_root(&segments), segments }
     }
 
     pub fn segments(&self) -> &[Segment] {
@@ -122,7 +129,7 @@ impl Recorder {
 /// Something does not match what the audit says.
 #[derive(Debug, thiserror::Error)]
 pub enum Mismatch {
-    #[error("{0}: the audit's own file is missing or cannot be read")]
+    #[error("{0}: the audit's own file is missing, or cannot be read by this version")]
     Unreadable(String),
     #[error("{0}: was changed after the campaign was closed")]
     Changed(String),

@@ -29,7 +29,7 @@ use crate::{
   Invented outcomes for a demo, marked as simulated wherever they show:
     cpo analyze --campaign out/campaigns/spring --simulate")]
 pub struct Args {
-    /// CSV with a header and one row per customer, any usual delimiter, plain or gzip.
+    /// One row per customer: CSV with a header (any usual delimiter), JSON Lines or Parquet; plain, gzip or zstd.
     #[arg(long, value_name = "FILE", required_unless_present = "simulate")]
     pub outcomes: Option<PathBuf>,
     /// The folder of a finished campaign. Customers without a row in the outcomes count as 0.

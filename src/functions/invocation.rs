@@ -7,7 +7,8 @@
 //! another one. Items are known by their names there.
 //!
 //! **A deadline**, because a call that outlives the host's `functionTimeout` takes the process with it, and all other
-//! calls in it. What a call was doing then is dropped at its next wait, as if the process had died there.
+//! calls in it. What a call was doing then is dropped at its next wait, as if the process had died there. Where no host is
+//! and files have no other way in, a file may come for as long as it comes on (see [`receive`](super::receive)).
 //!
 //! **A panic** ends its own call only. The process goes on: if it died, every other message in it would lose a try.
 
@@ -16,8 +17,8 @@ use std::{any::Any, collections::HashMap, time::Duration};
 use axum::{
     Router,
     body::to_bytes,
-    extract::{FromRequestParts, MatchedPath, RawPathParams, Request, rejection::RawPathParamsRejection},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State, rejection::RawPathParamsRejection},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
@@ -28,7 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument as _, Span, field::Empty};
 use uuid::Uuid;
 
-use super::refusal::Refusal;
+use super::{api::uploads::FILES, refusal::Refusal};
 use crate::{domain::id::CampaignId, orchestration::instance::EventId, telemetry::trace};
 
 const ID: &str = "x-azure-functions-invocationid";
@@ -61,13 +62,21 @@ impl<S: Sync> FromRequestParts<S> for Invocation {
     }
 }
 
+/// How long files may take that are sent to the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Files {
+    AsAllCalls,
+    AsLongAsTheyCome,
+}
+
 /// Around everything but `GET /`.
-pub(super) fn layered(routes: Router) -> Router {
-    routes.layer(CatchPanicLayer::custom(panicked)).layer(middleware::from_fn(watched))
+pub(super) fn layered(routes: Router, files: Files) -> Router {
+    routes.layer(CatchPanicLayer::custom(panicked)).layer(middleware::from_fn_with_state(files, watched))
 }
 
 /// Runs a call in its span and within its time.
 async fn watched(
+    State(files): State<Files>,
     invocation: Invocation,
     route: Option<MatchedPath>,
     params: Result<RawPathParams, RawPathParamsRejection>,
@@ -81,6 +90,8 @@ async fn watched(
     }
     let (limit, late) = if is_trigger(route) {
         (TRIGGER_TIME, StatusCode::INTERNAL_SERVER_ERROR)
+    } else if files == Files::AsLongAsTheyCome && route == FILES && request.method() == Method::PUT {
+        (Duration::MAX, StatusCode::SERVICE_UNAVAILABLE)
     } else {
         (HTTP_TIME, StatusCode::SERVICE_UNAVAILABLE)
     };
@@ -164,7 +175,7 @@ mod tests {
     use axum::{
         body::Body,
         http::Request,
-        routing::{get, post},
+        routing::{get, post, put},
     };
     use tower::ServiceExt as _;
 
@@ -181,6 +192,7 @@ mod tests {
             Router::new()
                 .route("/segment", post(async || -> &'static str { panic!("on purpose") }))
                 .route("/api/x", get(async || "well")),
+            Files::AsAllCalls,
         );
         assert_eq!(call(&routes, "POST", "/segment").await, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(call(&routes, "GET", "/api/x").await, StatusCode::OK);
@@ -189,13 +201,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_ends_before_the_host_ends_the_process() {
         let forever = async || std::future::pending::<()>().await;
-        let routes = layered(Router::new().route("/segment", post(forever)).route("/api/x", get(forever)));
+        let routes = Router::new().route("/segment", post(forever)).route("/api/x", get(forever));
+        let routes = layered(routes.route(FILES, get(forever).put(forever)), Files::AsLongAsTheyCome);
         let since = Instant::now();
         assert_eq!(call(&routes, "POST", "/segment").await, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(since.elapsed().as_secs(), TRIGGER_TIME.as_secs());
         let since = Instant::now();
         assert_eq!(call(&routes, "GET", "/api/x").await, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(since.elapsed().as_secs(), HTTP_TIME.as_secs());
+        assert_eq!(call(&routes, "GET", "/api/uploads/x").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(timeout(100 * HTTP_TIME, call(&routes, "PUT", "/api/uploads/x")).await.is_err());
+        let behind_a_host = layered(Router::new().route(FILES, put(forever)), Files::AsAllCalls);
+        assert_eq!(call(&behind_a_host, "PUT", "/api/uploads/x").await, StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[tokio::test]
@@ -238,7 +255,7 @@ mod tests {
         let log = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).with_env_filter("cpo=warn");
         let guard = tracing::subscriber::set_default(log.finish());
         let handler = async || tracing::warn!("at work");
-        let routes = layered(Router::new().route("/api/campaigns/{id}/results", get(handler)));
+        let routes = layered(Router::new().route("/api/campaigns/{id}/results", get(handler)), Files::AsAllCalls);
         let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
         let request = Request::get("/api/campaigns/spring/results")
             .header("x-azure-functions-invocationid", "spoof, 6f1b7e3c")

@@ -26,7 +26,7 @@ use std::{path::Path, sync::Arc};
 
 use axum::{Router, routing::get};
 
-use self::{access::Access, api::uploads::UploadUrls};
+use self::{access::Access, api::uploads::UploadUrls, invocation::Files};
 use crate::orchestration::{engine::Engine, realtime::Realtime};
 
 /// All that a request is answered with. Clones share it.
@@ -51,11 +51,16 @@ impl App {
 
 /// Every route of the app.
 pub fn router(app: App) -> Router {
+    // Only a store of our own has no other way in, and no host before it.
+    let files = match app.uploads {
+        UploadUrls::Here => Files::AsLongAsTheyCome,
+        UploadUrls::Account(_) => Files::AsAllCalls,
+    };
     let routes = Router::new()
         .merge(triggers::routes())
         .merge(api::routes())
         .merge(console::routes())
         .fallback(refusal::no_such_route)
         .with_state(app);
-    api::paths::in_any_case(invocation::layered(routes).route("/", get(async || "cpo\n")))
+    api::paths::in_any_case(invocation::layered(routes, files).route("/", get(async || "cpo\n")))
 }

@@ -68,6 +68,11 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
 
+    /// The same call is worth another try after so many seconds.
+    pub fn after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
     pub fn status(&self) -> StatusCode {
         self.status
     }
@@ -165,10 +170,10 @@ impl From<IntakeError> for Refusal {
 impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
         match error {
-            store::Error::Throttled { retry_after, .. } => Self {
-                retry_after: Some(retry_after.map_or(1, |pause| pause.as_secs().max(1))),
-                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage_busy", "the storage is busy: try again")
-            },
+            store::Error::Throttled { retry_after, .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage_busy", "the storage is busy: try again")
+                    .after(retry_after.map_or(1, |pause| pause.as_secs().max(1)))
+            }
             error => {
                 tracing::error!(%error, "the store");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", "the storage failed: the log says how")

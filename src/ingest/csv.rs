@@ -6,7 +6,7 @@ use csv_core::{ReadRecordResult, ReaderBuilder};
 
 use super::{
     defect::Reason,
-    mapping::Mapping,
+    mapping::{Mapping, Of},
     rows::{Cell, RawRows},
     source::{Emit, Layout, Origin},
 };
@@ -32,9 +32,9 @@ pub fn read(
     };
     let failed = |error: ReadError| error.about(&origin);
     let mut records = Records::new(text, delimiter);
-    let Some(header) = records.next().map_err(failed)? else { return Err(origin.no_customers().into()) };
+    let Some(header) = records.next().map_err(failed)? else { return Err(mapping.no_rows().into()) };
     let header_line = header.line;
-    let names = names(&header).ok_or_else(|| not_a_header(&origin, header_line))?;
+    let names = names(&header).ok_or_else(|| not_a_header(&origin, mapping.of, header_line))?;
     if declared.is_some() && names.len() == 1 && mapping.width() > 1 {
         let likely = sniff(start, mapping);
         if likely != delimiter {
@@ -69,7 +69,7 @@ pub fn read(
         }
     }
     if read == 0 {
-        return Err(origin.no_customers().into());
+        return Err(mapping.no_rows().into());
     }
     // A break here means the same as everywhere: nobody wants more, and there is no more.
     let _ = emit(rows);
@@ -85,9 +85,14 @@ fn names(header: &Record<'_>) -> Option<Vec<String>> {
     (0..header.len()).map(name).collect()
 }
 
-fn not_a_header(origin: &Origin<'_>, line: u64) -> Problem {
+fn not_a_header(origin: &Origin<'_>, of: Of, line: u64) -> Problem {
     let message = format!("the header is not text in {}", origin.encoding.name());
-    let remedy = "set `customers.encoding` to what the file is written in, e.g. windows-1252; or name a CSV file";
+    let remedy = match of {
+        Of::Customers => {
+            "set `customers.encoding` to what the file is written in, e.g. windows-1252; or name a CSV file"
+        }
+        Of::Outcomes => "save the file as UTF-8, or name a CSV file",
+    };
     origin.problem(message, remedy).at_line(line)
 }
 

@@ -48,7 +48,7 @@ pub fn read(
         number += 1;
         if line.len() as u64 > MAX_RECORD_BYTES {
             let message = format!("the line is longer than {} MiB", MAX_RECORD_BYTES >> 20);
-            let remedy = "write one customer as one object a line; if the file is no JSON Lines, name one";
+            let remedy = "write one row as one object a line; if the file is no JSON Lines, name one";
             return Err(origin.problem(message, remedy).at_line(number).into());
         }
         let object = line.trim_ascii();
@@ -132,7 +132,8 @@ impl<'m> Keys<'m> {
         let mut names: Vec<String> = found.map(str::to_owned).chain(self.unmapped.iter().cloned()).collect();
         names.sort();
         names.dedup();
-        let missing = mapping.columns().enumerate().filter(|(column, _)| !self.found[*column]);
+        let is_missing = |column: usize| !self.found[column] && !mapping.may_be_missing(column);
+        let missing = mapping.columns().enumerate().filter(|(column, _)| is_missing(*column));
         let problems: Vec<_> = missing.map(|(column, name)| mapping.no_such_column(column, name, &names)).collect();
         if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
     }
@@ -293,7 +294,12 @@ mod tests {
 
     fn read_all(text: impl BufRead) -> Result<Read, Error> {
         let attributes = attributes();
-        let mapping = Mapping { file: Path::new("c.jsonl"), id: "id", attributes: &attributes };
+        let mapping = Mapping {
+            file: Path::new("c.jsonl"),
+            id: "id",
+            attributes: &attributes,
+            of: super::super::mapping::Of::Customers,
+        };
         let origin = Origin {
             path: mapping.file,
             compression: super::super::source::Compression::None,

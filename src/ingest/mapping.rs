@@ -19,6 +19,26 @@ pub struct Mapping<'a> {
     pub file: &'a Path,
     pub id: &'a str,
     pub attributes: &'a Attributes,
+    pub of: Of,
+}
+
+/// What a file is about, and so what can be done about its faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// A campaign file says what it looks like. Every column of the mapping must be there.
+    Customers,
+    /// Nothing says more of it than the file itself. A column that is not required may be missing.
+    Outcomes,
+}
+
+impl Of {
+    /// A remedy, and where there is a setting that can be at fault, that too.
+    pub fn or_setting(self, remedy: &str, setting: &str) -> String {
+        match self {
+            Self::Customers => format!("{remedy}; {setting}"),
+            Self::Outcomes => remedy.to_owned(),
+        }
+    }
 }
 
 impl<'a> Mapping<'a> {
@@ -45,7 +65,7 @@ impl<'a> Mapping<'a> {
     /// A mapped name must occur in the file exactly once; all that do not are reported.
     pub fn locate(&self, names: &[String]) -> Result<Vec<Option<usize>>, Vec<Problem>> {
         let has_header = self.columns().any(|wanted| names.iter().any(|name| name == wanted));
-        if !has_header && self.columns().any(|column| column != ROW_NUMBER) {
+        if self.of == Of::Customers && !has_header && self.columns().any(|column| column != ROW_NUMBER) {
             return Err(vec![self.no_header()]);
         }
         let mut problems = Vec::new();
@@ -57,6 +77,7 @@ impl<'a> Mapping<'a> {
             }
             let mut found = (0..names.len()).filter(|index| names[*index] == wanted);
             match (found.next(), found.next()) {
+                (None, _) if self.may_be_missing(column) => positions.push(None),
                 (None, _) => problems.push(self.no_such_column(column, wanted, names)),
                 (Some(first), Some(second)) => problems.push(
                     Problem::new(
@@ -70,6 +91,18 @@ impl<'a> Mapping<'a> {
             }
         }
         if problems.is_empty() { Ok(positions) } else { Err(problems) }
+    }
+
+    pub fn may_be_missing(&self, column: usize) -> bool {
+        self.of == Of::Outcomes && self.attribute(column).is_some_and(|attribute| !attribute.required)
+    }
+
+    pub fn no_rows(&self) -> Problem {
+        let (message, remedy) = match self.of {
+            Of::Customers => ("the file has columns and no customers", "name a file with at least one customer"),
+            Of::Outcomes => ("there is a header and no row", "give at least one row"),
+        };
+        Problem::new(message, remedy).in_file(self.file)
     }
 
     pub fn unmapped(&self, names: &[String]) -> Vec<String> {
@@ -91,6 +124,16 @@ impl<'a> Mapping<'a> {
 
     /// The mapping leads to nothing.
     pub fn no_such_column(&self, column: usize, wanted: &str, names: &[String]) -> Problem {
+        if self.of == Of::Outcomes {
+            // Numbers name no columns: this is somebody's row, and not to be quoted.
+            let problem = if names.iter().any(|name| name.parse::<f64>().is_ok()) {
+                let message = "there is no such column: the first line looks like a row, not a header";
+                Problem::new(message, "put a line with the columns' names before the first row")
+            } else {
+                Problem::new("there is no such column", format!("choose one of {}", listed(names)))
+            };
+            return problem.in_file(self.file).at_field(wanted);
+        }
         let mut remedy = match nearest(wanted, names) {
             Some(name) => format!("did you mean `{}`? Correct the name in the campaign file", name.escape_debug()),
             None => "correct the name in the campaign file".to_owned(),
@@ -110,6 +153,9 @@ impl<'a> Mapping<'a> {
 
     /// The campaign file's key that names this column.
     fn key(&self, column: usize) -> String {
+        if self.of == Of::Outcomes {
+            return self.columns().nth(column).unwrap_or_default().to_owned();
+        }
         self.attribute(column)
             .map_or_else(|| "customers.id".to_owned(), |attribute| format!("customers.columns.{}", attribute.name))
     }
@@ -173,7 +219,8 @@ mod tests {
     #[test]
     fn a_first_customer_in_the_place_of_the_header_is_not_quoted() {
         let attributes = attributes(&["Tier", "Age"]);
-        let mapping = Mapping { file: Path::new("c.csv"), id: "customer_id", attributes: &attributes };
+        let mapping =
+            Mapping { file: Path::new("c.csv"), id: "customer_id", attributes: &attributes, of: Of::Customers };
         let problems = mapping.locate(&["C-1", "Gold", "age@example.com"].map(str::to_owned)).unwrap_err();
         let [problem] = &problems[..] else { panic!("{problems:?}") };
         assert!(problem.message.contains("`customer_id`, `Age`, `Tier`"), "{problem}");
@@ -183,7 +230,8 @@ mod tests {
     #[test]
     fn every_column_that_is_not_there_once_is_reported_with_the_nearest_name() {
         let attributes = attributes(&["Tier", "Age"]);
-        let mapping = Mapping { file: Path::new("c.csv"), id: "customer_id", attributes: &attributes };
+        let mapping =
+            Mapping { file: Path::new("c.csv"), id: "customer_id", attributes: &attributes, of: Of::Customers };
         let names = ["Customer ID", "Tier", "Tier"].map(str::to_owned);
         let problems = mapping.locate(&names).unwrap_err();
         assert_eq!(problems.len(), 3);

@@ -4,6 +4,7 @@
 //! ([`typing`]), the caller's own sets them aside by customer ([`spill`]). When all is read and few enough rows are
 //! bad, customers come back one partition at a time ([`shards`]), so that memory never depends on the file's size.
 
+pub mod columns;
 mod consent;
 mod csv;
 mod defect;
@@ -38,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     consent::Consent,
-    mapping::Mapping,
+    mapping::{Mapping, Of},
     quality::Tally,
     quarantine::Quarantine,
     rows::RawRows,
@@ -48,6 +49,7 @@ use self::{
 };
 pub use self::{
     consent::Refusal,
+    defect::Reason,
     mapping::ROW_NUMBER,
     one::Admission,
     preview::{Preview, preview},
@@ -144,10 +146,11 @@ impl Ingest<'_> {
     /// Of the rows of one customer the first counts, and the others are duplicates. But if any of them refuses
     /// contact, the customer does; a channel that any of them refuses is refused.
     pub fn run(&self, outputs: Outputs<'_>) -> Result<Ingested, Error> {
-        let mapping = Mapping { file: self.file, id: &self.customers.id, attributes: self.attributes };
+        let mapping =
+            Mapping { file: self.file, id: &self.customers.id, attributes: self.attributes, of: Of::Customers };
         let consent = Consent::new(self.attributes, self.channels)?;
         let converter = typing::row_converter(self.attributes);
-        let source = Source::open(self.file, self.customers, self.scratch)?;
+        let source = Source::open(self.file, "customer file", self.customers.into(), self.scratch)?;
         let mut spill = Spill::new(self.scratch, source.expected_text_bytes()).map_err(no_scratch)?;
         let mut quarantine = Quarantine::new(mapping, self.customers.max_bad_share, outputs.quarantine)
             .map_err(|error| Error::failed("bad rows cannot be listed", error))?;

@@ -13,7 +13,7 @@ use super::{
     consent::Consent,
     defect::{Defect, Reason},
     jsonl,
-    mapping::{self, Mapping, ROW_NUMBER},
+    mapping::{self, Mapping, Of, ROW_NUMBER},
     shards,
     typing::{self, Typer},
 };
@@ -52,7 +52,7 @@ impl Admission {
     /// What would put a row of a file into quarantine is refused, each fault with its field below `attributes`.
     pub fn admit(&self, id: &str, attributes: &RawValue) -> Result<Result<Shard, Refusal>, Vec<Problem>> {
         // The id is not one of the object's values.
-        let mapping = Mapping { file: Path::new(""), id: ROW_NUMBER, attributes: &self.attributes };
+        let mapping = Mapping { file: Path::new(""), id: ROW_NUMBER, attributes: &self.attributes, of: Of::Customers };
         let (row, strangers) = jsonl::read_one(id, attributes.get(), &mapping).map_err(|reason| {
             vec![Problem::new(reason.to_string(), "give one object of names and values").at_field("attributes")]
         })?;

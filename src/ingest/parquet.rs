@@ -27,7 +27,8 @@ pub fn is(start: &[u8]) -> bool {
 
 /// `line` of a row is its number, counted from 1. A value is held in memory as long as the file makes it.
 pub fn read(file: File, path: &Path, mapping: &Mapping<'_>, emit: &mut Emit<'_>) -> Result<Layout, Error> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, error.to_string()))?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(mapping, error.to_string()))?;
     let schema = Arc::clone(builder.schema());
     let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     let positions = mapping.locate(&names)?;
@@ -40,8 +41,7 @@ pub fn read(file: File, path: &Path, mapping: &Mapping<'_>, emit: &mut Emit<'_>)
         }
     }
     if builder.metadata().file_metadata().num_rows() == 0 {
-        let remedy = "name a file with at least one customer";
-        return Err(Problem::new("the file has columns and no customers", remedy).in_file(path).into());
+        return Err(mapping.no_rows().into());
     }
 
     let mut projected: Vec<usize> = positions.iter().flatten().copied().collect();
@@ -52,10 +52,10 @@ pub fn read(file: File, path: &Path, mapping: &Mapping<'_>, emit: &mut Emit<'_>)
         .with_projection(mask)
         .with_batch_size(BATCH_ROWS)
         .build()
-        .map_err(|error: ParquetError| damaged(path, error.to_string()))?;
+        .map_err(|error: ParquetError| damaged(mapping, error.to_string()))?;
     let mut row_number = 0;
     for batch in reader {
-        let batch = batch.map_err(|error| damaged(path, error.to_string()))?;
+        let batch = batch.map_err(|error| damaged(mapping, error.to_string()))?;
         let column = |position: &Option<usize>| {
             // A projection keeps the file's order.
             let index = projected.binary_search(&(*position)?).ok()?;
@@ -69,7 +69,8 @@ pub fn read(file: File, path: &Path, mapping: &Mapping<'_>, emit: &mut Emit<'_>)
                 .iter()
                 .map(|column| match column {
                     Some(column) => column.cell(row, &mut rows),
-                    None => rows.push_text(&row_number.to_string()),
+                    None if mapping.id_is_row_number() => rows.push_text(&row_number.to_string()),
+                    None => Cell::Missing,
                 })
                 .collect();
             rows.push_row(row_number, cells);
@@ -81,9 +82,10 @@ pub fn read(file: File, path: &Path, mapping: &Mapping<'_>, emit: &mut Emit<'_>)
     Ok(Layout { delimiter: None, unmapped: mapping.unmapped(&names) })
 }
 
-fn damaged(path: &Path, error: String) -> Error {
-    let remedy = "export or copy the file again; if it is no Parquet file, set `customers.format`";
-    Problem::new(format!("the Parquet file is damaged or cut short: {error}"), remedy).in_file(path).into()
+fn damaged(mapping: &Mapping<'_>, error: String) -> Error {
+    let remedy = "export or copy the file again";
+    let remedy = mapping.of.or_setting(remedy, "if it is no Parquet file, set `customers.format`");
+    Problem::new(format!("the Parquet file is damaged or cut short: {error}"), remedy).in_file(mapping.file).into()
 }
 
 /// A column as text; `None`: its values cannot be text.
@@ -143,7 +145,12 @@ mod tests {
         writer.close().unwrap();
         file.flush().unwrap();
 
-        let mapping = Mapping { file: Path::new("c.parquet"), id: super::super::ROW_NUMBER, attributes: &attributes };
+        let mapping = Mapping {
+            file: Path::new("c.parquet"),
+            id: super::super::ROW_NUMBER,
+            attributes: &attributes,
+            of: super::super::mapping::Of::Customers,
+        };
         let mut rows = Vec::new();
         read(file, mapping.file, &mapping, &mut |batch| {
             let texts = batch.texts();

@@ -14,7 +14,13 @@ use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
-use super::{csv, jsonl, mapping::Mapping, parquet, rows::RawRows, transcode};
+use super::{
+    csv, jsonl,
+    mapping::{Mapping, Of},
+    parquet,
+    rows::RawRows,
+    transcode,
+};
 use crate::{
     Error,
     config::campaign::{CustomerFormat, Customers},
@@ -103,11 +109,6 @@ impl Origin<'_> {
     pub fn broken(&self, error: io::Error) -> Problem {
         broken(self.path, self.compression, error)
     }
-
-    pub fn no_customers(&self) -> Problem {
-        let remedy = "name a file with at least one customer";
-        self.problem("the file has a header and no customers", remedy)
-    }
 }
 
 /// What a format's reader found out.
@@ -117,23 +118,39 @@ pub struct Layout {
     pub unmapped: Vec<String>,
 }
 
-/// An opened customer file.
+/// What a campaign file says of it; where that is nothing, the file is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Declared<'a> {
+    format: Option<CustomerFormat>,
+    delimiter: Option<char>,
+    encoding: Option<&'a str>,
+}
+
+impl<'a> From<&'a Customers> for Declared<'a> {
+    fn from(customers: &'a Customers) -> Self {
+        let Customers { format, delimiter, encoding, .. } = customers;
+        Self { format: *format, delimiter: *delimiter, encoding: Some(encoding) }
+    }
+}
+
+/// An opened file of rows.
 #[derive(Debug)]
 pub struct Source<'a> {
     path: &'a Path,
+    what: &'static str,
     file: File,
-    customers: &'a Customers,
+    declared: Declared<'a>,
     scratch: &'a Path,
     /// `None`: not a regular file, so nobody knows.
     pub len: Option<u64>,
 }
 
 impl<'a> Source<'a> {
-    pub fn open(path: &'a Path, customers: &'a Customers, scratch: &'a Path) -> Result<Self, Error> {
-        let file = open(path, "customer file")?;
-        let metadata = file.metadata().map_err(|error| unreadable(path, "customer file", error))?;
+    pub fn open(path: &'a Path, what: &'static str, declared: Declared<'a>, scratch: &'a Path) -> Result<Self, Error> {
+        let file = open(path, what)?;
+        let metadata = file.metadata().map_err(|error| unreadable(path, what, error))?;
         let len = metadata.is_file().then_some(metadata.len());
-        Ok(Self { path, file, customers, scratch, len })
+        Ok(Self { path, what, file, declared, scratch, len })
     }
 
     /// The size that the file has, or is likely to have, as plain text.
@@ -149,9 +166,9 @@ impl<'a> Source<'a> {
     pub fn read(self, mapping: &Mapping<'_>, progress: &AtomicU64, emit: &mut Emit<'_>) -> Result<FileFacts, Error> {
         let path = self.path;
         let mut raw = Raw { file: &self.file, hasher: Sha256::new(), read: 0, progress };
-        let (compression, bytes) = decompress(&mut raw).map_err(|error| unreadable(path, "customer file", error))?;
+        let (compression, bytes) = decompress(&mut raw).map_err(|error| unreadable(path, self.what, error))?;
         let (start, bytes) = peek(bytes).map_err(|error| broken(path, compression, error))?;
-        let named = self.customers.format.or_else(|| format_of_name(path));
+        let named = self.declared.format.or_else(|| format_of_name(path));
         let is_parquet = match named {
             Some(format) => format == CustomerFormat::Parquet,
             None => parquet::is(&start),
@@ -160,19 +177,20 @@ impl<'a> Source<'a> {
             let local = self.seekable(compression, bytes)?;
             (CustomerFormat::Parquet, None, parquet::read(local, path, mapping, emit)?)
         } else {
-            let declared = Encoding::for_label(self.customers.encoding.as_bytes()).unwrap_or(encoding_rs::UTF_8);
+            let declared = self.declared.encoding.and_then(|label| Encoding::for_label(label.as_bytes()));
+            let declared = declared.unwrap_or(encoding_rs::UTF_8);
             let (encoding, text) =
                 transcode::to_utf8(bytes, &start, declared).map_err(|error| broken(path, compression, error))?;
             let origin = Origin { path, compression, encoding };
             let (start, text) = peek(text).map_err(|error| origin.broken(error))?;
-            refuse_no_text(&start, &origin)?;
+            refuse_no_text(&start, &origin, mapping.of)?;
             let is_object = start.trim_ascii_start().starts_with(b"{");
             // No header of a CSV file starts with a brace, whatever the file is called.
             let found = if is_object { Some(CustomerFormat::Jsonl) } else { named };
-            let format = self.customers.format.or(found).unwrap_or(CustomerFormat::Csv);
+            let format = self.declared.format.or(found).unwrap_or(CustomerFormat::Csv);
             let layout = match format {
                 CustomerFormat::Jsonl => jsonl::read(text, &start, origin, mapping, emit)?,
-                _ => csv::read(text, &start, self.customers.delimiter, origin, mapping, emit)?,
+                _ => csv::read(text, &start, self.declared.delimiter, origin, mapping, emit)?,
             };
             (format, Some(encoding), layout)
         };
@@ -290,17 +308,21 @@ fn format_of_name(path: &Path) -> Option<CustomerFormat> {
 }
 
 /// An empty file, and a file that is no text.
-fn refuse_no_text(start: &[u8], origin: &Origin<'_>) -> Result<(), Problem> {
+fn refuse_no_text(start: &[u8], origin: &Origin<'_>, of: Of) -> Result<(), Problem> {
     if start.trim_ascii().is_empty() {
-        let remedy = "name a file with at least one customer";
+        let remedy = match of {
+            Of::Customers => "name a file with at least one customer",
+            Of::Outcomes => "give a file with a header and a row per customer",
+        };
         return Err(origin.problem("the file is empty", remedy));
     }
     let (is, remedy) = if start.starts_with(b"PK\x03\x04") {
-        ("a ZIP archive or an Excel workbook", "unpack it, or save it as CSV in UTF-8")
+        ("a ZIP archive or an Excel workbook", "unpack it, or save it as CSV in UTF-8".to_owned())
     } else if parquet::is(start) {
-        ("a Parquet file", "name it `.parquet`, or set `customers.format = \"parquet\"`")
+        ("a Parquet file", of.or_setting("name it `.parquet`", "or set `customers.format = \"parquet\"`"))
     } else if start.contains(&0) {
-        ("binary data", "name a CSV, JSON Lines or Parquet file; for UTF-16 text set `customers.encoding`")
+        let remedy = "name a CSV, JSON Lines or Parquet file";
+        ("binary data", of.or_setting(remedy, "for UTF-16 text set `customers.encoding`"))
     } else {
         return Ok(());
     };

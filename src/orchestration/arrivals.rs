@@ -4,6 +4,8 @@
 //! workers ever conflict. The count that the append returns tells when the group may be through; whoever sees it
 //! reads the log once and counts the *distinct* items. Lines may come twice, so the count alone says nothing, and it
 //! may pass the group's size without ever being equal to it.
+//!
+//! A line names no schema: the instance's `engine` says what its logs look like.
 
 use std::collections::BTreeSet;
 

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     domain::{digest::Digest, id::CampaignId},
-    store::{self, BlobPath, Precondition},
+    store::{self, Precondition},
 };
 
 /// Versions of a history read at once.
@@ -226,14 +226,6 @@ impl Engine {
             gate: instance.gate,
             budget: instance.budget,
         })
-    }
-
-    /// All campaigns of the store, by id.
-    pub async fn campaigns(&self) -> Result<Vec<CampaignId>, store::Error> {
-        let folder = BlobPath::new(names::INSTANCES).expect("it is a path");
-        let paths = self.store.blobs.list(Some(&folder)).await?;
-        let ids = paths.iter().filter_map(|path| path.as_str().strip_suffix("/instance.json")?.split('/').nth(1));
-        Ok(ids.filter_map(|id| CampaignId::new(id).ok()).collect())
     }
 
     /// Removes a campaign that has ended, with all its files and outcomes. The instance goes last: if this is interrupted, it can

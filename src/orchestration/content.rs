@@ -24,7 +24,7 @@ use crate::{
     store::{self, BlobPath, Head, Precondition},
 };
 
-/// `content-checks/<path>.json`
+/// What a file had in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
@@ -35,6 +35,14 @@ pub struct Check {
     pub documents: Vec<Entry>,
     /// A campaign that reads the file does not start before they are mended.
     pub problems: Vec<Problem>,
+}
+
+/// `content-checks/<path>.json`
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "schema")]
+enum Saved {
+    #[serde(rename = "content-check/1")]
+    V1(Check),
 }
 
 /// A document, without its words.
@@ -102,9 +110,9 @@ pub async fn check(engine: &Engine, file: &BlobPath) -> Result<(), store::Error>
         Some(after) if is_broken => {
             // What was approved before stays known, for when the file is mended or goes.
             let documents = before.map_or(after.documents, |before| before.documents);
-            keep(engine, &path, &Check { documents, ..after }).await
+            keep(engine, &path, Check { documents, ..after }).await
         }
-        Some(after) => keep(engine, &path, &after).await,
+        Some(after) => keep(engine, &path, after).await,
         None => blobs.delete(&path).await,
     }
 }
@@ -116,8 +124,8 @@ fn of_client(error: super::client::ClientError) -> store::Error {
     }
 }
 
-async fn keep(engine: &Engine, path: &BlobPath, check: &Check) -> Result<(), store::Error> {
-    let bytes = serde_json::to_vec(check)
+async fn keep(engine: &Engine, path: &BlobPath, check: Check) -> Result<(), store::Error> {
+    let bytes = serde_json::to_vec(&Saved::V1(check))
         .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;
     engine.store.blobs.put(path, bytes, Precondition::None).await.map(drop)
 }
@@ -182,9 +190,24 @@ fn file_of(check: &BlobPath) -> Option<String> {
 
 async fn read(engine: &Engine, path: &BlobPath) -> Result<Option<Check>, store::Error> {
     match engine.store.blobs.get(path).await {
-        // What another version wrote is looked at again.
-        Ok(blob) => Ok(serde_json::from_slice(&blob.bytes).ok()),
+        // The file is looked at again: a check that cannot be read may keep nobody from recalling a document.
+        Ok(blob) => Ok(serde_json::from_slice(&blob.bytes)
+            .map(|Saved::V1(check)| check)
+            .inspect_err(|error| tracing::warn!(%path, %error, "another version of this program wrote this check"))
+            .ok()),
         Err(store::Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_version_kept_is_still_read() {
+        let json = include_str!("../../tests/data/formats/content-check-1.json");
+        let saved: Saved = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&saved).unwrap(), json.trim_end());
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 /// `campaign.json`: what the run was started with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Frozen {
-    pub schema: String,
+    pub schema: FrozenSchema,
     /// With the date resolved.
     pub campaign: Campaign,
     /// SHA-256 of `campaign` as compact JSON, its keys in this order.
@@ -35,26 +35,38 @@ pub struct Frozen {
     pub engine: String,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FrozenSchema {
+    #[serde(rename = "campaign/1")]
+    V1,
+}
+
 /// `variants.json`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Variants {
-    pub schema: String,
+    pub schema: VariantsSchema,
     pub variants: Vec<Variant>,
     /// Where a person had to look at them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VariantsSchema {
+    #[serde(rename = "variants/1")]
+    V1,
+}
+
 impl Variants {
     pub fn new(variants: Vec<Variant>, decision: Option<Decision>) -> Self {
-        Self { schema: "variants/1".to_owned(), variants, decision }
+        Self { schema: VariantsSchema::V1, variants, decision }
     }
 }
 
 impl Frozen {
     pub fn new(start: &Start, customers: Digest) -> serde_json::Result<Self> {
         Ok(Self {
-            schema: "campaign/1".to_owned(),
+            schema: FrozenSchema::V1,
             digest: Digest::of_json(&start.campaign)?,
             campaign: start.campaign.clone(),
             content: start.content,

@@ -6,7 +6,7 @@ use crate::domain::{money::Usd, variant::Usage};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
-    pub schema: String,
+    pub schema: Schema,
     /// The most the campaign may cost.
     pub cap_usd: Option<Usd>,
     /// What its calls could have cost together.
@@ -16,6 +16,12 @@ pub struct Ledger {
     pub total_usd: Usd,
     /// Per customer who may be contacted.
     pub per_customer_usd: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Schema {
+    #[serde(rename = "ledger/1")]
+    V1,
 }
 
 /// All calls of one stage to one provider.
@@ -31,6 +37,6 @@ impl Ledger {
     pub fn new(entries: Vec<Entry>, cap_usd: Option<Usd>, reserved_usd: Usd, customers: u64) -> Self {
         let total_usd = entries.iter().map(|entry| entry.usage.cost_usd).sum::<Usd>();
         let per_customer_usd = if customers == 0 { 0.0 } else { total_usd.dollars() / customers as f64 };
-        Self { schema: "ledger/1".to_owned(), cap_usd, reserved_usd, entries, total_usd, per_customer_usd }
+        Self { schema: Schema::V1, cap_usd, reserved_usd, entries, total_usd, per_customer_usd }
     }
 }

@@ -2,6 +2,7 @@
 
 mod account;
 pub mod arrivals;
+pub mod brought;
 pub mod campaign;
 pub mod client;
 pub mod close;
@@ -18,6 +19,7 @@ pub mod intake;
 pub mod item;
 pub mod layout;
 pub mod ledger;
+pub mod listing;
 pub mod names;
 pub mod outcomes;
 pub mod plan;

@@ -7,9 +7,11 @@
 //! instances/<campaign>/sweep.json                           what the sweeper saw last
 //! instances/<campaign>/inbox/<event>.json                   requests not taken in yet
 //! instances/<campaign>/inputs/<digest>.json                 what it was started with; decisions of people
+//! instances/<campaign>/outcomes/<digest>.json                a file of outcomes somebody heard of, and how it stands
 //! instances/<campaign>/<generation>/arrivals/<step>/<group> who is through, a line each
 //! instances/<campaign>/<generation>/items/<step>/<item>     what each item gave; written once
 //! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent that gave nothing, a line each
+//! instances/<campaign>/<generation>/recalled/<step>/<item>  what was recalled when its delivery began; written once
 //! instances/<campaign>/<generation>/suppression             the suppression list as it was read, as digests
 //! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
 //! instances/<campaign>/<generation>/outcomes.json           which files of outcomes the results tell of
@@ -79,6 +81,15 @@ pub fn input(campaign: &CampaignId, digest: Digest) -> BlobPath {
     path(format!("{INSTANCES}/{campaign}/inputs/{digest}.json"))
 }
 
+/// How files of outcomes stand that somebody has heard of.
+pub fn outcomes_files(campaign: &CampaignId) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/outcomes"))
+}
+
+pub fn outcomes_file(campaign: &CampaignId, key: Digest) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/outcomes/{key}.json"))
+}
+
 pub fn pending(campaign: &CampaignId) -> BlobPath {
     path(format!("{PENDING}/{campaign}.json"))
 }
@@ -134,6 +145,11 @@ impl Run {
     /// What tries at an item have spent that gave nothing, a line each.
     pub fn spent(&self, step: Step, index: u32, attempt: u32) -> BlobPath {
         path(format!("{INSTANCES}/{}/{}/spent/{step}/{index:08}.{attempt}", self.campaign, self.generation))
+    }
+
+    /// What was recalled when an item's attempt began.
+    pub fn recalled(&self, step: Step, index: u32, attempt: u32) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/recalled/{step}/{index:08}.{attempt}.json", self.campaign, self.generation))
     }
 
     pub fn suppression(&self) -> BlobPath {

@@ -94,23 +94,6 @@ pub async fn arrived(engine: &Engine, campaign: &CampaignId, path: &BlobPath) ->
     Err(store::Error::Throttled { what: run.outcomes().to_string(), retry_after: None }.into())
 }
 
-/// As [`arrived`], where nobody waits for the answer. An error is worth another try; what another try does not mend is
-/// told in the log, and whoever brings the file through the API hears of it.
-pub async fn announced(engine: &Engine, path: &BlobPath) -> Result<(), store::Error> {
-    let Some(Ok(campaign)) = path.as_str().split('/').nth(1).map(CampaignId::new) else { return Ok(()) };
-    match arrived(engine, &campaign, path).await {
-        Ok(()) => Ok(()),
-        Err(OutcomesError::Client(ClientError::Store(error))) => Err(error),
-        Err(OutcomesError::Failed(error)) => {
-            Err(store::Error::Transient { what: path.to_string(), source: error.into() })
-        }
-        Err(error) => {
-            tracing::warn!(%campaign, %path, %error, "outcomes are not analysed");
-            Ok(())
-        }
-    }
-}
-
 /// `false`: others have written meanwhile what this began with.
 async fn take_in(engine: &Engine, run: &Run, path: &BlobPath) -> Result<bool, OutcomesError> {
     let blobs = engine.store.blobs.as_ref();

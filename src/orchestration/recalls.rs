@@ -1,8 +1,8 @@
 //! Documents that were withdrawn after campaigns had begun to cite them.
 //!
 //! A recall is written once, `recalls/<document>.json`, and stays: a mended document gets another id. From then on no
-//! campaign starts with the document, and no variant that cites it is released. What was planned before is for whoever
-//! sends it to stop: [`of`] says what may not go out.
+//! campaign starts with the document, no variant that cites it is released, and no item of a delivery that begins gives
+//! it to anybody. What was planned before is for whoever sends it to stop: [`of`] says what may not go out.
 
 use std::collections::BTreeSet;
 
@@ -36,6 +36,14 @@ pub struct Recall {
     pub at: Timestamp,
 }
 
+/// `recalls/<document>.json`
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "schema")]
+enum Saved {
+    #[serde(rename = "recall/1")]
+    V1(Recall),
+}
+
 /// A campaign that cites a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Citing {
@@ -56,12 +64,13 @@ pub async fn of(blobs: &dyn Blobs) -> Result<BTreeSet<DocumentId>, store::Error>
 /// Recalls a document. The first who does so stays on record.
 pub async fn recall(blobs: &dyn Blobs, recall: Recall) -> Result<Recall, store::Error> {
     let path = names::recall(&recall.document);
-    let bytes = serde_json::to_vec(&recall).expect("texts are plain data");
+    let bytes = serde_json::to_vec(&Saved::V1(recall.clone())).expect("texts are plain data");
     match blobs.put(&path, bytes, Precondition::Absent).await {
         Ok(_) => Ok(recall),
         Err(store::Error::AlreadyExists { .. } | store::Error::Ambiguous { .. }) => {
             let blob = blobs.get(&path).await?;
             serde_json::from_slice(&blob.bytes)
+                .map(|Saved::V1(recall)| recall)
                 .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })
         }
         Err(error) => Err(error),
@@ -136,4 +145,18 @@ async fn planned(engine: &Engine, instance: &Instance, variants: &[VariantId]) -
         customers += rows.rows().filter(|row| row.variant.is_some_and(is_affected)).count() as u64;
     }
     Ok(customers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_version_kept_is_still_read_and_what_a_later_one_kept_is_named() {
+        let json = include_str!("../../tests/data/formats/recall-1.json");
+        let saved: Saved = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&saved).unwrap(), json.trim_end());
+        let later = serde_json::from_str::<Saved>(&json.replace("recall/1", "recall/2")).err().unwrap().to_string();
+        assert!(later.contains("`recall/2`, expected `recall/1`"), "{later}");
+    }
 }

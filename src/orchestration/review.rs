@@ -109,9 +109,7 @@ impl Engine {
         let Held { instance, .. } = self.held(campaign).await?;
         let judged = Review { gate: instance.gate.clone(), variants: self.judged(&instance).await? };
         let decision = Decision { schema: Schema::V1, digest: looked_at, approved, by, note };
-        let bytes = serde_json::to_vec(&decision)
-            .map_err(|error| Error::failed("the decision cannot be written as JSON", error))?;
-        let approval = Approval { digest: looked_at, decision: Digest::of(&bytes), by: decision.by };
+        let (approval, _) = written(&decision);
         let is_standing = |instance: &Instance| {
             let on_these = |known: &&Approval| known.digest == looked_at;
             instance.approvals.iter().rev().find(on_these) == Some(&approval)
@@ -124,14 +122,32 @@ impl Engine {
             Some(_) => {}
         }
         let decided = count(true).map_err(ReviewError::Unknown)?;
-        self.keep_input(campaign, bytes).await?;
-        self.request(campaign, event.clone(), Request::Decide { approval: approval.clone() }).await?;
-        match self.answer(campaign, &event, instance.version).await? {
+        match self.put_decision(&instance, &decision, event).await? {
             Answer::Taken => Ok(decided),
             Answer::Refused { why } => Err(ReviewError::Refused(why)),
             Answer::Later => Ok(Decided { taken: is_standing(&self.held(campaign).await?.instance), ..decided }),
         }
     }
+
+    /// Asks for a decision to be taken, whatever waits. It may come before its gate opens, and opens no other than that of
+    /// the variants that it is on.
+    pub async fn put_decision(
+        &self,
+        instance: &Instance,
+        decision: &Decision,
+        event: EventId,
+    ) -> Result<Answer, ClientError> {
+        let (approval, bytes) = written(decision);
+        self.keep_input(&instance.campaign, bytes).await?;
+        self.request(&instance.campaign, event.clone(), Request::Decide { approval }).await?;
+        self.answer(&instance.campaign, &event, instance.version).await
+    }
+}
+
+/// What an instance keeps of a decision, and what it names by its digest.
+fn written(decision: &Decision) -> (Approval, Vec<u8>) {
+    let bytes = serde_json::to_vec(decision).expect("a decision is plain data");
+    (Approval { digest: decision.digest, decision: Digest::of(&bytes), by: decision.by.clone() }, bytes)
 }
 
 fn counted(judged: &Review, approved: &Approved, taken: bool) -> Result<Decided, Problem> {

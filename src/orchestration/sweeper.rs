@@ -31,12 +31,20 @@ const ABANDONED: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 /// What the last call saw: `instances/<campaign>/sweep.json`. A hint; losing it costs patience.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
+    schema: Schema,
     version: u64,
     arrived: u64,
     /// Calls since anything changed.
     quiet: u32,
     /// After how many quiet calls to send again.
     patience: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Schema {
+    #[default]
+    #[serde(rename = "sweep/1")]
+    V1,
 }
 
 impl Engine {
@@ -93,12 +101,13 @@ impl Engine {
         }
         let path = names::sweep(&instance.campaign);
         let seen = match blobs.get(&path).await {
+            // What another version saw is as good as nothing.
             Ok(blob) => serde_json::from_slice(&blob.bytes).unwrap_or_default(),
             Err(store::Error::NotFound { .. }) => Seen::default(),
             Err(error) => return Err(error),
         };
         let is_same = seen.version == instance.version && seen.arrived == arrived;
-        let mut now = Seen { version: instance.version, arrived, quiet: 0, patience: PATIENCE };
+        let mut now = Seen { version: instance.version, arrived, patience: PATIENCE, ..Seen::default() };
         if is_same {
             now = Seen { quiet: seen.quiet + 1, patience: seen.patience.clamp(PATIENCE, MOST_PATIENCE), ..seen };
         }
@@ -145,4 +154,16 @@ impl Engine {
 
 fn waiting_groups(stage: &StageState) -> impl Iterator<Item = u32> + '_ {
     (0..stage.groups()).filter(|group| stage.is_waiting_for(*group))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_version_saw_is_still_read() {
+        let json = include_str!("../../tests/data/formats/sweep-1.json");
+        let seen: Seen = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&seen).unwrap(), json.trim_end());
+    }
 }

@@ -236,15 +236,17 @@ impl Engine {
         Ok(Some((held, some_are_through)))
     }
 
-    /// Takes the campaign off the sweeper's list, unless somebody wants something of it again.
+    /// Takes the campaign off the sweeper's list, unless somebody wants something of it again, or outcomes wait for it.
     ///
-    /// Whoever sends a request writes it first and the mark after it. So a request that is not seen here has its mark
-    /// yet to come, or was taken in by a turn whose state is seen.
+    /// Whoever sends a request, or brings outcomes, writes it down first and the mark after it. So what is not seen here
+    /// has its mark yet to come, or was taken in by somebody whose word is seen.
     pub(super) async fn retire(&self, campaign: &CampaignId) -> Result<(), store::Error> {
         self.store.blobs.delete(&names::active(campaign)).await?;
         let waiting = self.store.blobs.list(Some(&names::inbox(campaign))).await?;
-        let is_at_rest = self.load(campaign).await?.is_none_or(|held| held.instance.status.is_final());
-        if waiting.is_empty() && is_at_rest { Ok(()) } else { self.mark_active(campaign).await }
+        let status = self.load(campaign).await?.map(|held| held.instance.status);
+        let has_outcomes = status == Some(Status::Completed) && self.send_for_outcomes(campaign).await?;
+        let is_at_rest = status.is_none_or(|status| status.is_final());
+        if waiting.is_empty() && is_at_rest && !has_outcomes { Ok(()) } else { self.mark_active(campaign).await }
     }
 
     pub(super) async fn mark_active(&self, campaign: &CampaignId) -> Result<(), store::Error> {

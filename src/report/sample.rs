@@ -251,6 +251,7 @@ fn design() -> Design {
     let mut arms = vec![planned("holdout", 0.05, None), planned("control", 0.25, None)];
     arms.extend(ARMS.map(|(name, share, tone)| planned(name, share, Some(tone))));
     Design {
+        schema: Default::default(),
         primary_metric: "conversion".to_owned(),
         salt: "spring-pans".to_owned(),
         alpha: 0.05,

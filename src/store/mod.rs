@@ -53,6 +53,35 @@ pub struct Head {
     pub bytes: Vec<u8>,
 }
 
+/// A page of the names of folders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folders {
+    pub names: Vec<String>,
+    /// Where the next page begins, in the store's own words; `None`: there is no more.
+    pub next: Option<String>,
+}
+
+impl Folders {
+    /// By the names of all blobs below `folder`, in order. A page begins after the name that `from` is.
+    fn among(paths: &[BlobPath], folder: &BlobPath, prefix: &str, from: Option<&str>, most: usize) -> Self {
+        let name = |path: &BlobPath| {
+            let (name, _) = path.as_str().strip_prefix(folder.as_str())?.strip_prefix('/')?.split_once('/')?;
+            let is_later = from.is_none_or(|from| format!("{name}/") > format!("{from}/"));
+            (name.starts_with(prefix) && is_later).then(|| name.to_owned())
+        };
+        let mut names: Vec<String> = paths.iter().filter_map(name).collect();
+        names.dedup();
+        Self::first(names, most)
+    }
+
+    /// The first of names among which there is one more than a page has, if there are so many.
+    fn first(mut names: Vec<String>, most: usize) -> Self {
+        let has_more = names.len() > most;
+        names.truncate(most);
+        Self { next: names.last().filter(|_| has_more).cloned(), names }
+    }
+}
+
 /// What must be so for a write to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Precondition {
@@ -114,6 +143,19 @@ pub trait Blobs: fmt::Debug + Send + Sync {
     /// All names below a folder (named without a trailing `/`; `None`: everything), sorted, logs included, leases not.
     /// Empty where there is none. What was written before the call is in it.
     async fn list(&self, folder: Option<&BlobPath>) -> Result<Vec<BlobPath>, Error>;
+
+    /// The folders right below a folder whose names begin with `prefix`: a page of them, `most` at most and perhaps fewer,
+    /// by the bytes of their names with a `/` behind each. `from` is the `next` of the page before; [`Error::NotFound`]
+    /// where the store can make nothing of it. A folder in which only leases are left may be among them.
+    async fn folders(
+        &self,
+        folder: &BlobPath,
+        prefix: &str,
+        from: Option<&str>,
+        most: usize,
+    ) -> Result<Folders, Error> {
+        Ok(Folders::among(&self.list(Some(folder)).await?, folder, prefix, from, most))
+    }
 
     /// Of a blob or log. That there is none is no error.
     async fn delete(&self, path: &BlobPath) -> Result<(), Error>;

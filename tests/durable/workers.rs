@@ -285,16 +285,17 @@ fn necessary(instance: &Instance) -> BTreeMap<&'static str, u64> {
         + variants * (2 + 2) // as those of drafts and verdicts,
         + variants * (1 + 1) // and passages for the draft and for the verdict,
         + variants; // which also reads the draft.
+    let recalls = shards; // What was recalled when a delivery began, looked up and written down.
     let arrivals_read = 3 * stages; // To send what is missing, to see that nothing is, to add up.
     let (states_read, states_written) = (2 * stages, 3 * stages); // Decided, archived, carried out.
     BTreeMap::from([
         ("send", items + stages),
         ("delete message", items + stages),
         ("append", items),
-        ("put", items + tables_written + states_written + documents),
+        ("put", items + tables_written + recalls + states_written + documents),
         ("get", records_read + tables_read + arrivals_read + states_read + documents),
-        ("list", 2 * stages), // The inbox: in each turn.
-        ("delete", 1),        // The sweeper's mark.
+        ("list", 2 * stages + recalls), // The inbox: in each turn.
+        ("delete", 1),                  // The sweeper's mark.
     ])
 }
 

@@ -135,7 +135,9 @@ async fn to_its_end(outsider: &Outsider, input: &Input, waiting: Waiting, how: D
     let what = json!({ "kind": "outcomes", "name": "first week.csv", "campaign": ID });
     let upload = outsider.upload(what, outcomes.into()).await;
     let brought = outsider.post(&format!("/api/campaigns/{ID}/outcomes"), &json!({ "upload": upload })).await.is(202);
-    let results = outsider.get(brought.header("location")).await.is(200).json();
+    let brought = outsider.poll(brought, |_| false).await.is(200).json();
+    assert_eq!(brought["standing"], "taken", "{brought}");
+    let results = outsider.get(&format!("/api/campaigns/{ID}/results")).await.is(200).json();
 
     let mut files = BTreeMap::new();
     for file in outsider.pages(&format!("/api/campaigns/{ID}/files")).await {

@@ -173,6 +173,35 @@ impl Served {
         self.with_host(follow::until_rest(&self.app.engine, campaign, &|_| {})).await.unwrap();
     }
 
+    /// Hears of all files that were announced, and whatever follows from it.
+    pub async fn hear_of_files(&self) {
+        let (queue, queues) = (Engine::storage_event_queue(), &self.app.engine.store.queues);
+        while let Some(event) = queues.receive(&queue, 1, Duration::from_secs(60)).await.unwrap().pop() {
+            self.app.engine.storage_event_message(&event.body).await.unwrap();
+            queues.delete(&event).await.unwrap();
+        }
+    }
+
+    /// What became of a file of outcomes, once somebody has looked at it.
+    pub async fn settled(&self, status: &str) -> Value {
+        let mut progress = self.app.engine.progress();
+        loop {
+            let answer = self.get(status).await;
+            if answer.status != 202 {
+                return answer.is(200).json();
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(50), progress.changed()).await;
+        }
+    }
+
+    /// Brings a file of outcomes, and says what became of it.
+    pub async fn bring(&self, id: &str, kind: &str, file: impl Into<Body>) -> Value {
+        let answer = self.post_as(&format!("/api/campaigns/{id}/outcomes"), kind, file).await.is(202);
+        assert_eq!(answer.json()["standing"], "waiting");
+        self.hear_of_files().await;
+        self.get(answer.header("location")).await.json()
+    }
+
     pub async fn complete(&self, id: &str) -> CampaignId {
         let campaign = self.start(id, "when_flagged").await;
         self.work(&campaign).await;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{
+    Error,
     agents::experimentation::{
         accumulate::{Accumulator, Metric, Row, TooMany},
         analysis::Results,
@@ -30,16 +31,12 @@ pub struct AnalysisRequest {
 }
 
 /// Reads the file once; the memory taken does not depend on its length.
-pub fn analyze_file(request: &AnalysisRequest) -> Result<Results, Vec<Problem>> {
-    let file = OutcomeFile::open(&request.file).map_err(|problem| vec![problem])?;
-    let (metrics, mut problems) = match file.metrics(&request.metrics) {
-        Ok(columns) => (columns, Vec::new()),
-        Err(problems) => (Vec::new(), problems),
-    };
-    let arm = keep(file.column(&request.arm), &mut problems);
-    let covariate = request.covariate.as_ref().and_then(|name| keep(file.column(name), &mut problems));
-    let by = request.by.as_ref().and_then(|name| keep(file.column(name), &mut problems));
-    let Some(arm) = arm.filter(|_| problems.is_empty()) else { return Err(problems) };
+pub fn analyze_file(request: &AnalysisRequest) -> Result<Results, Error> {
+    let mut file = OutcomeFile::new(&request.file);
+    let arm = file.column(&request.arm);
+    let metrics = file.metrics(&request.metrics);
+    let covariate = request.covariate.as_ref().map(|name| file.column(name));
+    let by = request.by.as_ref().map(|name| file.column(name));
 
     let mut outcomes = Accumulator::new(metrics.len());
     let mut values = Vec::with_capacity(metrics.len());
@@ -57,7 +54,7 @@ pub fn analyze_file(request: &AnalysisRequest) -> Result<Results, Vec<Problem>> 
         })
     })?;
     let plan = plan(request, &outcomes)?;
-    infer(&outcomes, &plan, simulated, Vec::new()).ok_or_else(|| vec![one_arm(request)])
+    infer(&outcomes, &plan, simulated, Vec::new()).ok_or_else(|| one_arm(request).into())
 }
 
 fn plan(request: &AnalysisRequest, outcomes: &Accumulator) -> Result<Plan, Vec<Problem>> {
@@ -106,10 +103,6 @@ fn one_arm(request: &AnalysisRequest) -> Problem {
         .at_field(&request.arm)
 }
 
-fn keep<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
-    result.map_err(|problem| problems.push(problem)).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +129,8 @@ mod tests {
     fn problem(change: impl FnOnce(&mut AnalysisRequest)) -> Problem {
         let (_file, mut request) = request(FILE, &["buy:rate"]);
         change(&mut request);
-        analyze_file(&request).unwrap_err().remove(0)
+        let Err(Error::Input(mut problems)) = analyze_file(&request) else { panic!("it is analysed") };
+        problems.remove(0)
     }
 
     #[test]

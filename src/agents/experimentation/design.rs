@@ -17,6 +17,9 @@ const TYPICAL_BASELINES: [f64; 4] = [0.01, 0.02, 0.05, 0.10];
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Design {
+    /// Absent from the first ones.
+    #[serde(default)]
+    pub schema: Schema,
     pub primary_metric: String,
     /// Salts the assignment hash; with it anybody can recompute every assignment.
     pub salt: String,
@@ -37,6 +40,13 @@ pub struct Design {
     pub detectable: Vec<Detectable>,
     /// In words, most important first; empty: the test can detect what it is asked to.
     pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Schema {
+    #[default]
+    #[serde(rename = "design/1")]
+    V1,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,6 +96,7 @@ impl Design {
             })
             .collect();
         let mut design = Self {
+            schema: Schema::V1,
             primary_metric: experiment.primary_metric.clone(),
             salt: campaign.salt().to_owned(),
             alpha: experiment.alpha.get(),

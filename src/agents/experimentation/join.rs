@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    Error,
     agents::experimentation::{
         accumulate::{Accumulator, Metric, Row},
         analysis::Results,
@@ -44,7 +45,7 @@ struct CustomerOutcomes {
 impl CustomerOutcomes {
     /// Of a customer in several files the last of them counts. A file that names a customer twice is refused: which of
     /// the rows counts is for its owner to say.
-    fn read(paths: &[impl AsRef<Path>], metrics: &[Metric]) -> Result<Self, Vec<Problem>> {
+    fn read(paths: &[impl AsRef<Path>], metrics: &[Metric]) -> Result<Self, Error> {
         let mut outcomes = Self {
             metrics: metrics.len(),
             rows: HashMap::new(),
@@ -58,10 +59,10 @@ impl CustomerOutcomes {
         Ok(outcomes)
     }
 
-    fn add(&mut self, number: u32, path: &Path, metrics: &[Metric]) -> Result<(), Vec<Problem>> {
-        let file = OutcomeFile::open(path).map_err(|problem| vec![problem])?;
-        let columns = file.metrics(metrics)?;
-        let id = file.column(CUSTOMER_ID).map_err(|problem| vec![problem])?;
+    fn add(&mut self, number: u32, path: &Path, metrics: &[Metric]) -> Result<(), Error> {
+        let mut file = OutcomeFile::new(path);
+        let id = file.column(CUSTOMER_ID);
+        let columns = file.metrics(metrics);
         let mut values = Vec::new();
         self.simulated |= file.for_each(|row| {
             row.metrics(&columns, &mut values)?;
@@ -105,7 +106,7 @@ pub struct Join {
 
 impl Join {
     /// Files in the order in which they came: of a customer in several of them the last one counts.
-    pub fn read(paths: &[impl AsRef<Path>], metrics: &[Metric]) -> Result<Self, Vec<Problem>> {
+    pub fn read(paths: &[impl AsRef<Path>], metrics: &[Metric]) -> Result<Self, Error> {
         Ok(Self {
             last: paths.last().map_or_else(PathBuf::new, |path| path.as_ref().to_owned()),
             ..Self::new(CustomerOutcomes::read(paths, metrics)?)
@@ -188,7 +189,10 @@ mod tests {
     fn read(text: &str) -> Result<CustomerOutcomes, Vec<Problem>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        CustomerOutcomes::read(&[file.path()], &metrics())
+        CustomerOutcomes::read(&[file.path()], &metrics()).map_err(|error| match error {
+            Error::Input(problems) => problems,
+            error => panic!("{error}"),
+        })
     }
 
     fn metrics() -> Vec<Metric> {

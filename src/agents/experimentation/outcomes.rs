@@ -1,23 +1,20 @@
-//! Reading an outcomes file: CSV with any usual delimiter, plain or gzip, one row at a time.
+//! Reading an outcomes file, in any format that customer files have, one row at a time.
 
 use std::{
-    fs::File,
-    io::{self, BufRead, BufReader, Read},
-    ops::RangeInclusive,
+    ops::{ControlFlow, RangeInclusive},
     path::{Path, PathBuf},
 };
 
-use csv::ByteRecord;
-use flate2::bufread::MultiGzDecoder;
-
 use crate::{
+    Error,
     agents::experimentation::{accumulate::Metric, analysis::MetricKind},
     domain::problem::Problem,
+    ingest::{
+        Reason,
+        columns::{self, Wanted},
+    },
 };
 
-const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
-/// Bytes: no row of outcomes is as long, and without a limit a missing quote would pull the whole file into memory.
-const MAX_ROW: usize = 1 << 20;
 /// A file with more defects than this is not read further.
 const MAX_PROBLEMS: usize = 20;
 /// Of numbers other than 0: so that sums of squares of any number of rows, and their ratios, stay finite.
@@ -25,118 +22,86 @@ const SIZES: RangeInclusive<f64> = 1e-100..=1e100;
 /// An optional column: rows with a true value were invented, see [`super::simulate`].
 pub const SIMULATED: &str = "simulated";
 
+/// A file, and the columns that are wanted of it.
+#[derive(Debug)]
 pub struct OutcomeFile {
     path: PathBuf,
-    reader: csv::Reader<Limited>,
-    header: Vec<String>,
+    columns: Vec<Wanted>,
 }
 
 impl OutcomeFile {
-    pub fn open(path: &Path) -> Result<Self, Problem> {
-        let unreadable = |error: io::Error| {
-            Problem::new(
-                format!("the outcomes file cannot be read: {error}"),
-                "name a readable CSV file, plain or compressed with gzip",
-            )
-            .in_file(path)
-        };
-        let mut text = decompressed(File::open(path).map_err(unreadable)?).map_err(unreadable)?;
-        let start = text.fill_buf().map_err(unreadable)?;
-        if start.is_empty() {
-            return Err(Problem::new("the file is empty", "give a CSV file with a header line").in_file(path));
-        }
-        if start.contains(&0) {
-            return Err(
-                Problem::new("this is not a text file", "give a CSV file in UTF-8, plain or gzip").in_file(path)
-            );
-        }
-        let delimiter = sniff(start);
-        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(Limited { text, left: MAX_ROW });
-        let header = reader.byte_headers().map_err(|error| in_row(&error, path))?;
-        let header = header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()).collect();
-        Ok(Self { path: path.to_owned(), reader, header })
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), columns: Vec::new() }
     }
 
-    /// The index of a column that must be there.
-    pub fn column(&self, name: &str) -> Result<usize, Problem> {
-        let at = |problem: Problem| problem.in_file(&self.path).at_line(1).at_field(name);
-        let mut found = self.header.iter().enumerate().filter(|(_, column)| *column == name);
-        match (found.next(), found.next()) {
-            (Some((index, _)), None) => Ok(index),
-            (Some(_), Some(_)) => {
-                Err(at(Problem::new("two columns have this name", "rename one of them in the header")))
-            }
-            // Numbers name no columns: this is somebody's row, and not to be quoted.
-            (None, _) if self.header.iter().any(|name| name.parse::<f64>().is_ok()) => Err(at(Problem::new(
-                "there is no such column: the first line looks like a row, not a header",
-                "put a line with the columns' names before the first row",
-            ))),
-            (None, _) => {
-                let names: Vec<_> = self.header.iter().take(20).map(|name| format!("`{name}`")).collect();
-                Err(at(Problem::new("there is no such column", format!("choose one of {}", names.join(", ")))))
-            }
-        }
+    /// Asks for a column, without which the file is refused. What it is called in rows.
+    pub fn column(&mut self, name: &str) -> usize {
+        self.want(name, true)
     }
 
-    /// All columns that are missing are told.
-    pub fn metrics(&self, metrics: &[Metric]) -> Result<Vec<(usize, MetricKind)>, Vec<Problem>> {
-        let (mut columns, mut problems) = (Vec::new(), Vec::new());
-        for metric in metrics {
-            match self.column(&metric.name) {
-                Ok(column) => columns.push((column, metric.kind)),
-                Err(problem) => problems.push(problem),
-            }
+    pub fn metrics(&mut self, metrics: &[Metric]) -> Vec<(usize, MetricKind)> {
+        metrics.iter().map(|metric| (self.column(&metric.name), metric.kind)).collect()
+    }
+
+    fn want(&mut self, name: &str, required: bool) -> usize {
+        if let Some(known) = self.columns.iter().position(|known| known.name == name) {
+            return known;
         }
-        if problems.is_empty() { Ok(columns) } else { Err(problems) }
+        self.columns.push(Wanted { name: name.to_owned(), required });
+        self.columns.len() - 1
     }
 
     /// Hands every row to `use_row`; reports all defects together, up to [`MAX_PROBLEMS`]. True if a row says that it
     /// is simulated.
-    pub fn for_each(mut self, mut use_row: impl FnMut(&Row<'_>) -> Result<(), Problem>) -> Result<bool, Vec<Problem>> {
-        let simulated_column = self.header.iter().position(|name| name == SIMULATED);
+    pub fn for_each(mut self, mut use_row: impl FnMut(&Row<'_>) -> Result<(), Problem>) -> Result<bool, Error> {
+        let simulated_column = self.want(SIMULATED, false);
         let (mut rows, mut simulated, mut problems) = (0_u64, false, Vec::new());
-        let mut record = ByteRecord::new();
-        while problems.len() < MAX_PROBLEMS {
-            self.reader.get_mut().left = MAX_ROW;
-            match self.reader.read_byte_record(&mut record) {
-                Ok(false) => break,
-                Ok(true) => {}
-                Err(error) => {
-                    problems.push(in_row(&error, &self.path));
-                    if error.is_io_error() {
-                        break;
-                    }
-                    continue;
+        let Self { path, columns } = &self;
+        let read = columns::for_each(path, "outcomes file", columns, &mut |row| {
+            rows += 1;
+            match row {
+                Ok(row) => {
+                    simulated |= row.text(simulated_column).is_ok_and(|text| text.is_some_and(is_true));
+                    problems.extend(use_row(&Row { row, columns, path }).err());
+                }
+                Err((line, reason)) => {
+                    let remedy = "write one whole row per customer, and close every quote";
+                    problems.push(Problem::new(reason.to_string(), remedy).in_file(path).at_line(line));
                 }
             }
-            rows += 1;
-            let row = Row { record: &record, header: &self.header, path: &self.path };
-            simulated |= simulated_column.is_some_and(|column| is_true(row.bytes(column)));
-            problems.extend(use_row(&row).err());
+            if problems.len() < MAX_PROBLEMS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        match read {
+            // What is wrong with the whole file is told first, and last where it cannot be read on.
+            Err(Error::Input(more)) => {
+                let (whole, end): (Vec<_>, Vec<_>) = more.into_iter().partition(|problem| problem.line.is_none());
+                problems = whole.into_iter().chain(problems).chain(end).collect();
+            }
+            read => read?,
         }
         if rows == 0 && problems.is_empty() {
-            problems.push(Problem::new("there is a header and no row", "give at least one row").in_file(&self.path));
+            problems.push(Problem::new("there is no row", "give at least one row").in_file(path));
         }
-        if problems.is_empty() { Ok(simulated) } else { Err(problems) }
+        if problems.is_empty() { Ok(simulated) } else { Err(problems.into()) }
     }
 }
 
 /// One row of the file. What goes wrong with it is told by line and column; its values are never quoted.
 pub struct Row<'a> {
-    record: &'a ByteRecord,
-    header: &'a [String],
+    row: columns::Row<'a>,
+    columns: &'a [Wanted],
     path: &'a Path,
 }
 
 impl Row<'_> {
     /// Not empty, without blanks around it.
     pub fn text(&self, column: usize) -> Result<&str, Problem> {
-        let text = std::str::from_utf8(self.bytes(column))
-            .map_err(|_| self.problem(column, "this is not UTF-8", "save the file as UTF-8"))?;
-        if text.is_empty() {
-            return Err(self.problem(column, "the value is missing", "fill it in, or leave the row out"));
+        match self.row.text(column) {
+            Ok(Some(text)) => Ok(text),
+            Ok(None) => Err(self.problem(column, "the value is missing", "fill it in, or leave the row out")),
+            Err(Reason::NotText) => Err(self.problem(column, "this is not UTF-8", "save the file as UTF-8")),
+            Err(reason) => Err(self.problem(column, &reason.to_string(), "correct it, or leave the row out")),
         }
-        Ok(text)
     }
 
     pub fn number(&self, column: usize) -> Result<f64, Problem> {
@@ -151,11 +116,15 @@ impl Row<'_> {
         Err(self.problem(column, message, "correct it, or leave the row out"))
     }
 
-    /// Fills `values` with one number per metric.
+    /// Fills `values` with one number per metric. A rate may be a yes or no of the file's format.
     pub fn metrics(&self, columns: &[(usize, MetricKind)], values: &mut Vec<f64>) -> Result<(), Problem> {
         values.clear();
         for (column, kind) in columns {
-            let value = self.number(*column)?;
+            let value = match (kind, self.text(*column)?) {
+                (MetricKind::Rate, "true") => 1.0,
+                (MetricKind::Rate, "false") => 0.0,
+                _ => self.number(*column)?,
+            };
             if *kind == MetricKind::Rate && value != 0.0 && value != 1.0 {
                 return Err(self.problem(
                     *column,
@@ -169,74 +138,19 @@ impl Row<'_> {
     }
 
     pub fn problem(&self, column: usize, message: &str, remedy: &str) -> Problem {
-        let problem = Problem::new(message, remedy).in_file(self.path).at_field(&self.header[column]);
-        Problem { line: self.record.position().map(csv::Position::line), ..problem }
-    }
-
-    fn bytes(&self, column: usize) -> &[u8] {
-        self.record[column].trim_ascii()
+        Problem::new(message, remedy).in_file(self.path).at_field(&self.columns[column].name).at_line(self.row.line)
     }
 }
 
-fn is_true(value: &[u8]) -> bool {
-    ["true", "1", "yes"].iter().any(|truth| value.eq_ignore_ascii_case(truth.as_bytes()))
-}
-
-fn in_row(error: &csv::Error, path: &Path) -> Problem {
-    let line = error.position().map(csv::Position::line);
-    let problem = match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => Problem::new(
-            format!("this row has {len} fields, the header has {expected_len}"),
-            "quote fields that contain the delimiter, and close every quote",
-        ),
-        csv::ErrorKind::Io(error) => Problem::new(
-            format!("the file cannot be read to its end: {error}"),
-            "check that the file is whole and that every quote is closed",
-        ),
-        _ => Problem::new(error.to_string(), "check that the file is CSV"),
-    };
-    Problem { line, ..problem }.in_file(path)
-}
-
-fn decompressed(file: File) -> io::Result<Box<dyn BufRead>> {
-    let mut file = BufReader::with_capacity(1 << 16, file);
-    if file.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file))));
-    }
-    Ok(Box::new(file))
-}
-
-/// The delimiter that splits the header into most fields.
-fn sniff(start: &[u8]) -> u8 {
-    let header = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let fields = |delimiter: u8| {
-        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(header);
-        reader.byte_headers().map_or(0, ByteRecord::len)
-    };
-    let best = DELIMITERS.into_iter().rev().max_by_key(|delimiter| fields(*delimiter));
-    best.unwrap_or(b',')
-}
-
-/// Stops when a row takes more than [`MAX_ROW`] bytes. Whoever reads rows sets `left` back after each of them.
-struct Limited {
-    text: Box<dyn BufRead>,
-    left: usize,
-}
-
-impl Read for Limited {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 {
-            return Err(io::Error::other("a row is longer than 1 MiB"));
-        }
-        let read = self.text.read(buffer)?;
-        self.left = self.left.saturating_sub(read);
-        Ok(read)
-    }
+fn is_true(value: &str) -> bool {
+    ["true", "1", "yes"].iter().any(|truth| value.eq_ignore_ascii_case(truth))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{io::Write as _, sync::Arc};
+
+    use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch};
 
     use super::*;
 
@@ -247,17 +161,46 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<(Vec<Vec<f64>>, bool), Vec<Problem>> {
-        let file = file(bytes);
-        let outcomes = OutcomeFile::open(file.path()).map_err(|problem| vec![problem])?;
-        let metrics = ["visit:rate", "spend:mean"].map(|metric| metric.parse().unwrap());
-        let columns = outcomes.metrics(&metrics)?;
+        read_file(file(bytes).path())
+    }
+
+    fn read_file(path: &Path) -> Result<(Vec<Vec<f64>>, bool), Vec<Problem>> {
+        let mut outcomes = OutcomeFile::new(path);
+        let columns = outcomes.metrics(&["visit:rate", "spend:mean"].map(|metric| metric.parse().unwrap()));
         let (mut rows, mut values) = (Vec::new(), Vec::new());
         let simulated = outcomes.for_each(|row| {
             row.metrics(&columns, &mut values)?;
             rows.push(values.clone());
             Ok(())
-        })?;
-        Ok((rows, simulated))
+        });
+        match simulated {
+            Ok(simulated) => Ok((rows, simulated)),
+            Err(Error::Input(problems)) => Err(problems),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn every_format_gives_the_same_rows() {
+        let expected = (vec![vec![1.0, 12.5], vec![0.0, 0.0]], true);
+        let csv = "name,spend,visit,simulated\na,12.5,1,yes\nb,0,0,\n";
+        let lines = "{\"visit\":true,\"spend\":12.5,\"simulated\":true}\n\n{\"spend\":\"0\",\"visit\":0}\n";
+        let table = {
+            let columns: [(&str, ArrayRef, bool); 3] = [
+                ("spend", Arc::new(Float64Array::from(vec![12.5, 0.0])), false),
+                ("simulated", Arc::new(BooleanArray::from(vec![Some(true), None])), true),
+                ("visit", Arc::new(BooleanArray::from(vec![true, false])), false),
+            ];
+            crate::store::table::encode(&RecordBatch::try_from_iter_with_nullable(columns).unwrap()).unwrap()
+        };
+        for (name, bytes) in [("CSV", csv.as_bytes()), ("JSON Lines", lines.as_bytes()), ("Parquet", &table)] {
+            assert_eq!(read(bytes).unwrap(), expected, "{name}");
+            assert_eq!(read(&zstd::encode_all(bytes, 1).unwrap()).unwrap(), expected, "{name}, zstd");
+        }
+        let gaps = read(b"{\"visit\":1,\"spend\":1}\n{\"visit\":1}\n{\"spend\":[1],\"visit\":2}\n[1]\n").unwrap_err();
+        let places: Vec<_> = gaps.iter().map(|problem| (problem.line, problem.field.as_deref())).collect();
+        assert_eq!(places, [(Some(2), Some("spend")), (Some(3), Some("visit")), (Some(4), None)]);
+        assert!(read(b"{\"visit\":1}\n").unwrap_err()[0].to_string().contains("`visit`"));
     }
 
     #[test]
@@ -304,13 +247,13 @@ mod tests {
         let message = |bytes: &[u8]| read(bytes).unwrap_err()[0].to_string();
         assert!(message(b"").contains("empty"));
         assert!(message(b"visit,spend\n").contains("no row"));
-        assert!(message(b"\x00\x01\x02PAR1").contains("not a text file"));
+        assert!(message(b"visit\x00\x01\x02").contains("not text"));
         assert!(message(b"visit,cost\n1,1\n").contains("`visit`, `cost`"));
         assert!(message(b"visit,spend,visit\n1,1,1\n").contains("two columns"));
         let endless = [b"visit,spend\n1,\"".as_slice(), &vec![b'x'; 3 << 20]].concat();
         assert!(message(&endless).contains("1 MiB"));
         let many = format!("visit,spend\n{}", "x,x\n".repeat(1000));
         assert_eq!(read(many.as_bytes()).unwrap_err().len(), MAX_PROBLEMS);
-        assert!(OutcomeFile::open(Path::new("nowhere.csv")).is_err());
+        assert!(read_file(Path::new("nowhere.csv")).is_err());
     }
 }

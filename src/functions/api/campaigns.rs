@@ -1,6 +1,6 @@
 //! Starting campaigns, and how they stand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::{
     body::{self, Body},
@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures::{StreamExt as _, TryStreamExt as _, future::ready, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::page;
+use super::refusals::{Busy, OfAList};
 use crate::{
     Error,
     config::Campaign,
@@ -31,6 +33,7 @@ use crate::{
         engine::Engine,
         instance::{Budget, Failure, Gate, Status},
         intake::{self, Pending, Started},
+        listing::{InvalidPlace, Listed, Place},
         summary::{self, CustomerCounts, VariantCounts},
     },
     store::BlobPath,
@@ -41,6 +44,8 @@ const MAX_BODY: usize = 4 << 20;
 /// Campaigns on a page, where the client does not say how many.
 const PAGE: usize = 25;
 pub(super) const MAX_PAGE: usize = 100;
+/// Campaigns read at once.
+const READERS: usize = 16;
 /// Seconds after which it is worth asking again.
 const RETRY_AFTER: &str = "10";
 
@@ -142,12 +147,12 @@ impl Standing {
             status = 202, description = "It is under way, or waits for its files", body = Begun,
             headers(("Location" = String, description = "Answers 202 until the campaign has ended"), ("Retry-After" = u32)),
         ),
-        (status = 400, description = "The body is no JSON", content_type = "application/problem+json"),
-        (status = 409, description = "The id stands for other inputs", content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", content_type = "application/problem+json"),
-        (status = 415, description = "The body is neither JSON nor TOML", content_type = "application/problem+json"),
-        (status = 422, description = "The campaign cannot work; each problem is named", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        (status = 400, description = "The body is no JSON"),
+        (status = 409, description = "The id stands for other inputs"),
+        (status = 413, description = "The body is too large"),
+        (status = 415, description = "The body is neither JSON nor TOML"),
+        (status = 422, description = "The campaign cannot work; each problem is named"),
+        Busy,
     )
 )]
 async fn start(
@@ -229,7 +234,7 @@ pub(super) struct Page {
     /// How many at most: 1 to 100.
     #[param(minimum = 1, maximum = 100)]
     top: Option<usize>,
-    /// The last one of the page before, as its `next` says.
+    /// The `next` of the page before.
     pub(super) after: Option<String>,
 }
 
@@ -276,28 +281,24 @@ impl Progress {
     }
 }
 
-/// All campaigns, pending ones included, by id.
+/// All campaigns, pending ones included, by id. A page may be short and have a successor.
 #[utoipa::path(
     get, path = "/api/campaigns", tag = "campaigns", params(Page),
     responses(
         (status = 200, description = "A page of them", body = page::Page<Entry>),
-        (status = 400, description = "The query is malformed", content_type = "application/problem+json"),
-        (status = 422, description = "There is no such page", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        OfAList,
+        Busy,
     )
 )]
 async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<axum::Json<page::Page<Entry>>, Refusal> {
     let top = page.top()?;
-    let mut ids = BTreeSet::from_iter(app.engine.campaigns().await?);
-    ids.extend(intake::all_pending(&app.engine).await?);
-    let after = page.after.as_deref().unwrap_or_default();
-    let mut rest = ids.into_iter().filter(|id| id.as_str() > after);
-    let mut campaigns = Vec::new();
-    for id in rest.by_ref().take(top) {
-        campaigns.extend(entry(&app.engine, id).await?);
-    }
-    let next = rest.next().and_then(|_| campaigns.last().map(|last| last.id.clone()));
-    Ok(axum::Json(page::Page { items: campaigns, next: next.map(|id| id.to_string()) }))
+    let from: Option<Place> = page.after.map(|after| after.parse()).transpose().map_err(|error: InvalidPlace| {
+        Problem::new(error.to_string(), "give what `next` of the page before says").at_field("after")
+    })?;
+    let Listed { places, next } = app.engine.list("", from.as_ref(), top).await?;
+    let entries = stream::iter(places).map(|place| entry(&app.engine, place.campaign)).buffered(READERS);
+    let campaigns = entries.try_filter_map(|entry| ready(Ok(entry))).try_collect().await?;
+    Ok(axum::Json(page::Page { items: campaigns, next: next.map(|place| place.to_string()) }))
 }
 
 /// `None`: it was removed meanwhile.
@@ -362,8 +363,8 @@ struct Detail {
     params(("id" = String, Path, description = "The campaign's id")),
     responses(
         (status = 200, description = "Its state, stages, counts and cost", body = Detail),
-        (status = 404, description = "There is no such campaign", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        (status = 404, description = "There is no such campaign"),
+        Busy,
     )
 )]
 async fn get(State(app): State<App>, Path(id): Path<CampaignId>) -> Result<axum::Json<Detail>, Refusal> {

@@ -7,6 +7,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::campaigns::Page;
 use super::page;
+use super::refusals::{Busy, OfABody, OfAList};
 use crate::{
     domain::{id::DocumentId, problem::Problem},
     functions::{
@@ -43,9 +44,8 @@ struct File {
     get, path = "/api/content", tag = "content", params(Page),
     responses(
         (status = 200, description = "A page of files", body = page::Page<File>),
-        (status = 400, description = "The query is malformed", content_type = "application/problem+json"),
-        (status = 422, description = "There is no such page", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        OfAList,
+        Busy,
     )
 )]
 async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Json<page::Page<File>>, Refusal> {
@@ -89,12 +89,10 @@ struct Recalled {
     params(("document" = String, Path, description = "The document's id; a `/` in it is written `%2F`")),
     responses(
         (status = 200, description = "It is recalled, now or before: who did so first, and what cites it", body = Recalled),
-        (status = 400, description = "The body is no JSON", content_type = "application/problem+json"),
-        (status = 404, description = "There is no such document", content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON", content_type = "application/problem+json"),
-        (status = 422, description = "It is not said who recalls it, or why", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        (status = 404, description = "There is no such document"),
+        OfABody,
+        (status = 422, description = "It is not said who recalls it, or why"),
+        Busy,
     )
 )]
 async fn recall(

@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::refusals::NoParameters;
 use crate::{
     domain::id::{CampaignId, CustomerId},
     functions::{
@@ -40,9 +41,9 @@ struct Explained {
     ),
     responses(
         (status = OK, body = Explained),
-        (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign, or no such customer in it", body = Refusal, content_type = "application/problem+json"),
-        (status = CONFLICT, description = "the campaign is not complete", body = Refusal, content_type = "application/problem+json"),
+        NoParameters,
+        (status = NOT_FOUND, description = "there is no such campaign, or no such customer in it"),
+        (status = CONFLICT, description = "the campaign is not complete"),
     )
 )]
 async fn explain(

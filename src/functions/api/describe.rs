@@ -4,7 +4,7 @@ use axum::Router;
 use utoipa::{
     OpenApi as _,
     openapi::{
-        ContentBuilder, OpenApi, PathItem, Ref, RefOr, ResponseBuilder,
+        Content, ContentBuilder, OpenApi, PathItem, Ref, RefOr, ResponseBuilder,
         path::Operation,
         security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
         tag::TagBuilder,
@@ -59,10 +59,27 @@ fn complete(operation: &mut Operation, tag: &str) {
     // Handlers are named within their file.
     let name = operation.operation_id.take().unwrap_or_default();
     operation.operation_id = Some(format!("{tag}_{name}"));
-    let details = ContentBuilder::new().schema(Some(Ref::from_schema_name("Refusal"))).build();
-    let refused =
-        ResponseBuilder::new().description("refused, and why").content("application/problem+json", details).build();
-    operation.responses.responses.entry("default".to_owned()).or_insert(RefOr::T(refused));
+    let answers = &mut operation.responses.responses;
+    // Clients of Durable Functions know refusals of other kinds, some of them without a word.
+    if tag != DURABLE {
+        for (status, answer) in answers.iter_mut() {
+            if let RefOr::T(answer) = answer
+                && status.starts_with(['4', '5'])
+            {
+                answer.content.insert(PROBLEM.to_owned(), details().into());
+            }
+        }
+    }
+    let refused = ResponseBuilder::new().description("refused, and why").content(PROBLEM, details()).build();
+    answers.entry("default".to_owned()).or_insert(RefOr::T(refused));
+}
+
+const PROBLEM: &str = "application/problem+json";
+/// The group whose answers are another's.
+pub const DURABLE: &str = "instances";
+
+fn details() -> Content {
+    ContentBuilder::new().schema(Some(Ref::from_schema_name("Refusal"))).build()
 }
 
 fn operations(description: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {

@@ -9,6 +9,7 @@ pub mod outcomes;
 pub mod page;
 pub mod paths;
 pub mod personalize;
+pub mod refusals;
 pub mod uploads;
 pub mod variants;
 
@@ -42,7 +43,7 @@ fn groups() -> [(&'static str, &'static str, OpenApiRouter<App>); 8] {
         ("results", "What customers did, what it says, and all files of a campaign", outcomes::routes()),
         ("customers", "Why one customer gets what they get", customers::routes()),
         ("personalize", "One customer now", personalize::routes()),
-        ("instances", "The management API of Durable Functions, over campaigns", instances::routes()),
+        (describe::DURABLE, "The management API of Durable Functions, over campaigns", instances::routes()),
     ]
 }
 

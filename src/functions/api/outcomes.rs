@@ -10,15 +10,17 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::stream;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::page::{Page, Paging};
+use super::refusals::{NoCampaign, NoParameters, OfAList};
 use crate::{
     agents::experimentation::analysis::Results,
-    domain::{id::CampaignId, problem::Problem},
+    domain::{digest::Digest, id::CampaignId, problem::Problem},
     functions::{
         App,
         extract::{Json, NoQuery, Path, Query},
@@ -26,17 +28,30 @@ use crate::{
         refusal::Refusal,
     },
     orchestration::{
+        brought::{Brought, Standing},
+        client::ClientError,
         instance::{Instance, Status},
-        layout, names,
-        outcomes::{self, OutcomesError},
+        intake, layout, names,
         turn::run_of,
     },
     store::{self, BlobPath, Precondition},
 };
 
+/// What a file may be sent as, and how it is called then. What is in a compressed one is seen when it is read.
+const FORMATS: [(&str, &str); 5] = [
+    ("text/csv", "csv"),
+    ("application/x-ndjson", "jsonl"),
+    ("application/vnd.apache.parquet", "parquet"),
+    ("application/gzip", "gz"),
+    ("application/zstd", "zst"),
+];
+/// Seconds after which it is worth asking what became of a file.
+const RETRY_AFTER: &str = "2";
+
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(bring))
+        .routes(routes!(bring, brought))
+        .routes(routes!(standing))
         .routes(routes!(results))
         .routes(routes!(report))
         .routes(routes!(files))
@@ -53,23 +68,65 @@ struct Uploaded {
     upload: String,
 }
 
+/// A file of outcomes, and what became of it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OutcomesBrought)]
-struct Brought {
+struct Told {
     campaign: CampaignId,
     /// Where the file is kept.
     #[schema(value_type = String)]
     upload: BlobPath,
+    standing: Stands,
+    /// Since when it stands so.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// Why it cannot be analysed, by line and column.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<Problem>,
+    /// Where to ask again.
+    status: String,
     /// Where to read what it says.
     results: String,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = OutcomesStanding)]
+enum Stands {
+    /// It is taken in soon, or when the campaign is complete.
+    Waiting,
+    /// The results tell of it.
+    Taken,
+    /// It cannot be analysed; the results are as if it were not there.
+    Refused,
+}
+
+impl Told {
+    fn of(campaign: &CampaignId, Brought { upload, at, standing, .. }: Brought) -> Self {
+        let (standing, problems) = match standing {
+            Standing::Waiting { .. } => (Stands::Waiting, Vec::new()),
+            Standing::Taken => (Stands::Taken, Vec::new()),
+            Standing::Refused { problems } => (Stands::Refused, problems),
+        };
+        let status = format!("/api/campaigns/{campaign}/outcomes/{}", Brought::key(&upload));
+        let results = format!("/api/campaigns/{campaign}/results");
+        Self { campaign: campaign.clone(), upload, standing, at, problems, status, results }
+    }
+
+    /// With when and where to ask again.
+    fn later(self) -> Response {
+        let about = [(header::LOCATION, self.status.clone()), (header::RETRY_AFTER, RETRY_AFTER.to_owned())];
+        (StatusCode::ACCEPTED, about, Json(self)).into_response()
+    }
+}
+
 /// Bring a file of outcomes
 ///
-/// The file has a column `customer_id` and one with the name of the campaign's primary metric, which is 1 for customers
+/// The file is CSV, JSON Lines or Parquet, plain or compressed. It has a column `customer_id` and one with the name of the campaign's primary metric, which is 1 for customers
 /// who did it and 0 for others; customers in no file count as 0. All files of a campaign count together: one may add
 /// customers, and of a customer in several files the newest row counts. Send the file itself, or name one that is in
-/// storage. The same file again changes nothing.
+/// storage. It is analysed after the answer, or when the campaign is complete: ask at `Location` what became of it. The
+/// same file again changes nothing.
 #[utoipa::path(
     post,
     path = "/api/campaigns/{id}/outcomes",
@@ -77,15 +134,21 @@ struct Brought {
     request_body(content(
         (Uploaded = "application/json"),
         (String = "text/csv", example = "customer_id,conversion\nC-00017,1\nC-00018,0\n"),
+        (String = "application/x-ndjson", example = "{\"customer_id\": \"C-00017\", \"conversion\": true}\n"),
+        (Vec<u8> = "application/vnd.apache.parquet"),
+        (Vec<u8> = "application/gzip"),
+        (Vec<u8> = "application/zstd"),
     )),
     responses(
-        (status = ACCEPTED, description = "the results tell of it", body = Brought, headers(("Location" = String, description = "of the results"))),
-        (status = BAD_REQUEST, description = "the body is not whole, or no JSON", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign", body = Refusal, content_type = "application/problem+json"),
-        (status = CONFLICT, description = "the campaign is not complete", body = Refusal, content_type = "application/problem+json"),
-        (status = PAYLOAD_TOO_LARGE, description = "upload it instead", body = Refusal, content_type = "application/problem+json"),
-        (status = UNSUPPORTED_MEDIA_TYPE, description = "it is neither a CSV file nor the name of one", body = Refusal, content_type = "application/problem+json"),
-        (status = UNPROCESSABLE_ENTITY, description = "the file cannot be analysed, by line and column", body = Refusal, content_type = "application/problem+json"),
+        (
+            status = ACCEPTED, description = "it is kept, and taken in", body = Told,
+            headers(("Location" = String, description = "tells what became of it"), ("Retry-After" = u32)),
+        ),
+        (status = BAD_REQUEST, description = "the body is not whole, or no JSON"),
+        NoCampaign,
+        (status = PAYLOAD_TOO_LARGE, description = "upload it instead"),
+        (status = UNSUPPORTED_MEDIA_TYPE, description = "it is neither a file of outcomes nor the name of one"),
+        (status = UNPROCESSABLE_ENTITY, description = "there is no such upload, or the file is empty"),
     )
 )]
 async fn bring(
@@ -94,26 +157,83 @@ async fn bring(
     NoQuery: NoQuery,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let instance = app.engine.held(&campaign).await?.instance;
-    if instance.status != Status::Completed {
-        return Err(OutcomesError::NotComplete(campaign).into());
-    }
+    must_be_known(&app, &campaign).await?;
     let upload = match media_type(request.headers()).as_deref() {
         Some("application/json") => {
             let Json(Uploaded { upload }) = Json::from_request(request, &()).await?;
-            let upload = of_campaign(&campaign, upload)?;
-            outcomes::arrived(&app.engine, &campaign, &upload).await?;
-            upload
+            of_campaign(&campaign, upload)?
         }
-        Some("text/csv" | "application/gzip") => keep(&app, &campaign, request.into_body()).await?,
-        _ => {
-            let detail = "send text/csv (or application/gzip of it), or application/json with the name of an upload";
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
-        }
+        kind => match FORMATS.iter().find(|(known, _)| kind == Some(*known)) {
+            Some((_, extension)) => keep(&app, &campaign, request.into_body(), extension).await?,
+            None => {
+                let known: Vec<_> = FORMATS.iter().map(|(kind, _)| *kind).collect();
+                let detail = format!("send {}, or application/json with the name of an upload", known.join(", "));
+                return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+            }
+        },
     };
-    let results = format!("/api/campaigns/{campaign}/results");
-    let location = [(header::LOCATION, results.clone())];
-    Ok((StatusCode::ACCEPTED, location, Json(Brought { campaign, upload, results })).into_response())
+    Ok(Told::of(&campaign, app.engine.bring_outcomes(&campaign, &upload).await?).later())
+}
+
+/// One whose start waits for its files is known too.
+async fn must_be_known(app: &App, campaign: &CampaignId) -> Result<(), Refusal> {
+    if app.engine.load(campaign).await?.is_none() && intake::pending(&app.engine, campaign).await?.is_none() {
+        return Err(ClientError::Unknown(campaign.clone()).into());
+    }
+    Ok(())
+}
+
+/// All files of outcomes that were brought, and what became of them
+#[utoipa::path(
+    get,
+    path = "/api/campaigns/{id}/outcomes",
+    params(("id" = CampaignId, Path, example = "spring-upgrade"), Paging),
+    responses(
+        (status = OK, body = Page<Told>),
+        NoCampaign,
+        OfAList,
+    )
+)]
+async fn brought(
+    State(app): State<App>,
+    Path(campaign): Path<CampaignId>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<Told>>, Refusal> {
+    must_be_known(&app, &campaign).await?;
+    let brought = app.engine.all_brought_outcomes(&campaign).await?;
+    let told = brought.into_iter().map(|brought| Told::of(&campaign, brought));
+    Ok(Json(Page::of(told, &paging, |told| told.upload.as_str())?))
+}
+
+/// What became of a file of outcomes
+#[utoipa::path(
+    get,
+    path = "/api/campaigns/{id}/outcomes/{file}",
+    params(
+        ("id" = CampaignId, Path, example = "spring-upgrade"),
+        ("file" = String, Path, description = "as the answer to the file says"),
+    ),
+    responses(
+        (status = OK, description = "the results tell of it, or it is refused", body = Told),
+        (
+            status = ACCEPTED, description = "it waits: ask again", body = Told,
+            headers(("Location" = String, description = "of this"), ("Retry-After" = u32)),
+        ),
+        NoParameters,
+        (status = NOT_FOUND, description = "there is no such campaign, or no such file was brought"),
+    )
+)]
+async fn standing(
+    State(app): State<App>,
+    Path((campaign, file)): Path<(CampaignId, String)>,
+    NoQuery: NoQuery,
+) -> Result<Response, Refusal> {
+    must_be_known(&app, &campaign).await?;
+    let unknown = || Refusal::not_found("unknown_outcomes", "no such file of outcomes was brought");
+    let key: Digest = file.parse().map_err(|_| unknown())?;
+    let brought = app.engine.brought_outcomes(&campaign, key).await?.ok_or_else(unknown)?;
+    let told = Told::of(&campaign, brought);
+    Ok(if told.standing == Stands::Waiting { told.later() } else { Json(told).into_response() })
 }
 
 /// Without its parameters.
@@ -132,21 +252,18 @@ fn of_campaign(campaign: &CampaignId, upload: String) -> Result<BlobPath, Proble
     })
 }
 
-/// Keeps a file under the digest of its bytes; one that cannot be analysed is not kept.
-async fn keep(app: &App, campaign: &CampaignId, body: Body) -> Result<BlobPath, Refusal> {
-    let Received { file, sha256, .. } = receive(body, app.scratch()?, receive::MOST).await?;
-    let path = BlobPath::new(format!("{}/{sha256}.csv", names::outcomes(campaign)));
+/// Keeps a file under the digest of its bytes.
+async fn keep(app: &App, campaign: &CampaignId, body: Body, extension: &str) -> Result<BlobPath, Refusal> {
+    let Received { file, sha256, bytes } = receive(body, app.scratch()?, receive::MOST).await?;
+    if bytes == 0 {
+        return Err(Problem::new("the file is empty", "send a file with a header line and a row per customer").into());
+    }
+    let path = BlobPath::new(format!("{}/{sha256}.{extension}", names::outcomes(campaign)));
     let path = path.expect("digests and ids are segments of paths");
-    let blobs = app.engine.store.blobs.as_ref();
-    match blobs.put_file(&path, &file, Precondition::Absent).await {
-        Ok(_) | Err(store::Error::AlreadyExists { .. } | store::Error::Ambiguous { .. }) => {}
-        Err(error) => return Err(error.into()),
+    match app.engine.store.blobs.put_file(&path, &file, Precondition::Absent).await {
+        Ok(_) | Err(store::Error::AlreadyExists { .. } | store::Error::Ambiguous { .. }) => Ok(path),
+        Err(error) => Err(error.into()),
     }
-    let arrived = outcomes::arrived(&app.engine, campaign, &path).await;
-    if let Err(OutcomesError::Problems(_)) = arrived {
-        blobs.delete(&path).await?;
-    }
-    Ok(arrived.map(|()| path)?)
 }
 
 /// What the outcomes say: rates, lifts, intervals, p-values, the decision
@@ -156,8 +273,8 @@ async fn keep(app: &App, campaign: &CampaignId, body: Body) -> Result<BlobPath, 
     params(("id" = CampaignId, Path, example = "spring-upgrade")),
     responses(
         (status = OK, body = Results),
-        (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign, or no outcomes have come", body = Refusal, content_type = "application/problem+json"),
+        NoParameters,
+        (status = NOT_FOUND, description = "there is no such campaign, or no outcomes have come"),
     )
 )]
 async fn results(
@@ -175,8 +292,8 @@ async fn results(
     params(("id" = CampaignId, Path, example = "spring-upgrade")),
     responses(
         (status = OK, body = String, content_type = "text/html"),
-        (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign, or it has no report yet", body = Refusal, content_type = "application/problem+json"),
+        NoParameters,
+        (status = NOT_FOUND, description = "there is no such campaign, or it has no report yet"),
     )
 )]
 async fn report(
@@ -218,9 +335,8 @@ struct OneFile {
     params(("id" = CampaignId, Path, example = "spring-upgrade"), Paging),
     responses(
         (status = OK, body = Page<OneFile>),
-        (status = BAD_REQUEST, description = "a parameter is unknown, or is not what it should be", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign", body = Refusal, content_type = "application/problem+json"),
-        (status = UNPROCESSABLE_ENTITY, description = "there is no such page", body = Refusal, content_type = "application/problem+json"),
+        NoCampaign,
+        OfAList,
     )
 )]
 async fn files(
@@ -250,8 +366,8 @@ async fn files(
             (String = "text/csv"),
             (String = "text/html"),
         )),
-        (status = BAD_REQUEST, description = "there are no parameters", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign, or no such file", body = Refusal, content_type = "application/problem+json"),
+        NoParameters,
+        (status = NOT_FOUND, description = "there is no such campaign, or no such file"),
     )
 )]
 async fn file(

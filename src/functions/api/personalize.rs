@@ -26,6 +26,8 @@ const MAX_BODY: usize = 256 << 10;
 /// Names a request: the same one again is the same exposure.
 const KEY: &str = "idempotency-key";
 const MAX_KEY: usize = 128;
+/// Seconds: a store that does not take an exposure is busy or away, and mostly not for long.
+const RETRY_AFTER: u64 = 1;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(personalize)).layer(DefaultBodyLimit::max(MAX_BODY))
@@ -73,10 +75,10 @@ struct Customer {
     request_body = Body,
     responses(
         (status = 200, description = "What becomes of the customer; a message where one may be sent", body = Answer),
-        (status = 404, description = "There is no such campaign", content_type = "application/problem+json"),
-        (status = 409, description = "Its messages are not released yet, or it does not run any more", content_type = "application/problem+json"),
-        (status = 422, description = "The request or the customer's attributes cannot be used: `errors` says why", content_type = "application/problem+json"),
-        (status = 503, description = "The exposure could not be recorded: send the same request again", content_type = "application/problem+json"),
+        (status = 404, description = "There is no such campaign"),
+        (status = 409, description = "Its messages are not released yet, or it does not run any more"),
+        (status = 422, description = "The request or the customer's attributes cannot be used: `errors` says why"),
+        (status = 503, description = "The exposure could not be recorded: send the same request again"),
     )
 )]
 async fn personalize(
@@ -108,7 +110,9 @@ impl From<RealtimeError> for Refusal {
             RealtimeError::Campaign(error) => error.into(),
             RealtimeError::Closed { .. } => Self::new(StatusCode::CONFLICT, "not_released", detail),
             RealtimeError::Invalid(problems) => problems.into(),
-            RealtimeError::NotRecorded(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_recorded", detail),
+            RealtimeError::NotRecorded(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_recorded", detail).after(RETRY_AFTER)
+            }
             RealtimeError::Unusable(trouble) => {
                 tracing::error!(%trouble, "a campaign's records");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "campaign_unusable", "the log says what is wrong with it")
@@ -124,6 +128,7 @@ mod tests {
     use axum::{
         body::{Body, to_bytes},
         http::Request,
+        response::IntoResponse as _,
     };
     use serde_json::{Value, json};
     use tower::ServiceExt as _;
@@ -199,6 +204,7 @@ mod tests {
             (StatusCode::UNPROCESSABLE_ENTITY, &json!("Idempotency-Key"))
         );
         let refused = Refusal::from(RealtimeError::from(NotRecorded));
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let refused = refused.into_response();
+        assert_eq!((refused.status(), &refused.headers()["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &1.into()));
     }
 }

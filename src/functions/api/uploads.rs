@@ -4,7 +4,7 @@
 //! address that is good for this one blob and an hour, or to this app (`PUT /api/uploads/{path}`), which streams it
 //! through a scratch file. What is there can then be looked at before a campaign reads it.
 
-use std::{collections::BTreeMap, io, path::Path as FilePath};
+use std::{collections::BTreeMap, path::Path as FilePath};
 
 use axum::{
     body::Body,
@@ -12,20 +12,20 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt as _;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
+use super::refusals::{Busy, OfABody};
 use crate::{
     domain::{id::CampaignId, problem::Problem},
     functions::{
         App,
         extract::{Json, Path},
         origin::Origin,
+        receive::{Received, receive, too_large},
         refusal::Refusal,
     },
     ingest::{self, Preview},
@@ -48,6 +48,9 @@ const MAX_BYTES_HERE: u64 = 5 << 30;
 const MAX_BYTES_BESIDE_ACCOUNT: u64 = 100 << 20;
 /// How much of a file is looked at.
 const PREVIEW_BYTES: usize = 1 << 20;
+
+/// Where files are sent to this app.
+pub const FILES: &str = "/api/uploads/{*path}";
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(place)).routes(routes!(put, preview))
@@ -88,16 +91,17 @@ struct Place {
     expires: Option<Timestamp>,
 }
 
-/// Ask for a place to upload a file to.
+/// Ask for a place to upload a file to
+///
+/// Where `url` leads into a storage account, one PUT takes up to 5,000 MiB. A larger file goes to the same address in
+/// blocks (`Put Block`, then `Put Block List`, as `azcopy copy FILE URL` sends them); the address allows both.
 #[utoipa::path(
     post, path = "/api/uploads", tag = "uploads", request_body = NewUpload,
     responses(
         (status = 201, description = "Send the bytes to `url`, with `method` and `headers`", body = Place),
-        (status = 413, description = "The body is too large", content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON", content_type = "application/problem+json"),
-        (status = 400, description = "The body is not valid JSON", content_type = "application/problem+json"),
-        (status = 422, description = "The file cannot have that name", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        OfABody,
+        (status = 422, description = "The file cannot have that name"),
+        Busy,
     )
 )]
 async fn place(
@@ -144,12 +148,13 @@ struct Uploaded {
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 201, description = "The file is there", body = Uploaded),
-        (status = 400, description = "The body ended too early, or is empty", content_type = "application/problem+json"),
-        (status = 409, description = "There is a file of that name", content_type = "application/problem+json"),
-        (status = 413, description = "The file is too large to be sent to this app", content_type = "application/problem+json"),
-        (status = 415, description = "The body is a form, not a file", content_type = "application/problem+json"),
-        (status = 422, description = "No file can be put there", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        (status = 400, description = "The body ended too early, or is empty"),
+        (status = 408, description = "Nothing came for 30 seconds"),
+        (status = 409, description = "There is a file of that name"),
+        (status = 413, description = "The file is too large to be sent to this app"),
+        (status = 415, description = "The body is a form, not a file"),
+        (status = 422, description = "No file can be put there"),
+        Busy,
     )
 )]
 async fn put(
@@ -168,7 +173,7 @@ async fn put(
     if announced.is_some_and(|length| length > most) {
         return Err(too_large(most));
     }
-    let (file, bytes) = received(body, &app.scratch, most).await?;
+    let Received { file, bytes, .. } = receive(body, app.scratch()?, most).await?;
     if bytes == 0 {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "empty_body", "the body is empty: send the file's bytes"));
     }
@@ -203,9 +208,9 @@ struct Found {
     params(("path" = String, Path, description = "As `POST /api/uploads` gave it")),
     responses(
         (status = 200, description = "What is in it", body = Found),
-        (status = 404, description = "There is no such file", content_type = "application/problem+json"),
-        (status = 422, description = "No file can be there", content_type = "application/problem+json"),
-        (status = 503, description = "The storage is busy", content_type = "application/problem+json"),
+        (status = 404, description = "There is no such file"),
+        (status = 422, description = "No file can be there"),
+        Busy,
     )
 )]
 async fn preview(State(app): State<App>, Path(path): Path<String>) -> Result<Json<Found>, Refusal> {
@@ -323,34 +328,6 @@ fn refuse_forms(headers: &HeaderMap) -> Result<(), Refusal> {
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "form", detail));
     }
     Ok(())
-}
-
-fn too_large(most: u64) -> Refusal {
-    let detail = format!(
-        "more than {} MiB cannot be sent to this app: POST /api/uploads gives an address for files of any size",
-        most >> 20
-    );
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
-}
-
-/// The body in a file, which is gone when it is dropped, wherever this stops.
-async fn received(body: Body, scratch: &FilePath, most: u64) -> Result<(tempfile::TempPath, u64), Refusal> {
-    let disk = |error: io::Error| crate::Error::failed("the file cannot be received", error);
-    let (file, path) = tempfile::NamedTempFile::new_in(scratch).map_err(disk)?.into_parts();
-    let mut file = tokio::fs::File::from_std(file);
-    let mut body = body.into_data_stream();
-    let mut bytes = 0;
-    while let Some(chunk) = body.try_next().await.map_err(|_| {
-        Refusal::new(StatusCode::BAD_REQUEST, "cut_off", "the body ended too early: send the file again")
-    })? {
-        bytes += chunk.len() as u64;
-        if bytes > most {
-            return Err(too_large(most));
-        }
-        file.write_all(&chunk).await.map_err(disk)?;
-    }
-    file.flush().await.map_err(disk)?;
-    Ok((path, bytes))
 }
 
 /// As a part of an address.

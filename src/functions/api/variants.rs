@@ -11,9 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::page::{Page, Paging, Top};
+use super::refusals::{NoCampaign, OfAList};
 use crate::{
     domain::{
-        decision::Approved,
+        decision::{self as domain, Approved},
         digest::Digest,
         id::{CampaignId, VariantId},
         problem::Problem,
@@ -74,8 +75,8 @@ struct Open {
     params(("id" = CampaignId, Path, example = "spring-upgrade"), Wanted),
     responses(
         (status = OK, body = Variants),
-        (status = BAD_REQUEST, description = "a parameter is unknown, or is not what it should be", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign", body = Refusal, content_type = "application/problem+json"),
+        NoCampaign,
+        OfAList,
     )
 )]
 async fn variants(
@@ -101,7 +102,7 @@ async fn variants(
     "by": "Ada Lovelace",
     "note": "the second one is too long",
 }))]
-struct Approval {
+pub(super) struct Approval {
     /// Of the gate, as it was when the variants were looked at.
     digest: Digest,
     approve: Approve,
@@ -110,6 +111,23 @@ struct Approval {
     by: String,
     #[schema(max_length = 2000)]
     note: Option<String>,
+}
+
+impl Approval {
+    /// Refused where somebody's words are none that can be shown on pages and kept for good.
+    pub(super) fn decision(self) -> Result<domain::Decision, Problem> {
+        let Self { digest, approve, by, note } = self;
+        check("by", &by, 256)?;
+        if let Some(note) = &note {
+            check("note", note, 2_000)?;
+        }
+        let approved = match approve {
+            Approve::Every(Every::All) => Approved::All,
+            Approve::Every(Every::None) => Approved::Only(Vec::new()),
+            Approve::These(ids) => Approved::Only(ids),
+        };
+        Ok(domain::Decision { schema: domain::Schema::V1, digest, approved, by, note })
+    }
 }
 
 /// What is not approved is blocked.
@@ -151,10 +169,10 @@ struct Decided {
     responses(
         (status = OK, description = "decided", body = Decided),
         (status = ACCEPTED, description = "asked, and decided soon", body = Decided),
-        (status = BAD_REQUEST, description = "the body is not JSON", body = Refusal, content_type = "application/problem+json"),
-        (status = NOT_FOUND, description = "there is no such campaign", body = Refusal, content_type = "application/problem+json"),
-        (status = CONFLICT, description = "nothing waits, or other variants than these", body = Refusal, content_type = "application/problem+json"),
-        (status = UNPROCESSABLE_ENTITY, description = "a field is at fault", body = Refusal, content_type = "application/problem+json"),
+        (status = BAD_REQUEST, description = "the body is not JSON"),
+        NoCampaign,
+        (status = CONFLICT, description = "nothing waits, or other variants than these"),
+        (status = UNPROCESSABLE_ENTITY, description = "a field is at fault"),
     )
 )]
 async fn approve(
@@ -162,27 +180,18 @@ async fn approve(
     Path(campaign): Path<CampaignId>,
     NoQuery: NoQuery,
     Event(event): Event,
-    Json(Approval { digest, approve, by, note }): Json<Approval>,
+    Json(approval): Json<Approval>,
 ) -> Result<Response, Refusal> {
-    check("by", &by, 256)?;
-    if let Some(note) = &note {
-        check("note", note, 2_000)?;
-    }
-    let approved = match approve {
-        Approve::Every(Every::All) => Approved::All,
-        Approve::Every(Every::None) => Approved::Only(Vec::new()),
-        Approve::These(ids) => Approved::Only(ids),
-    };
+    let domain::Decision { digest, approved, by, note, .. } = approval.decision()?;
     let decided = app.engine.decide(&campaign, digest, approved, by, note, event).await?;
     let status = if decided.taken { StatusCode::OK } else { StatusCode::ACCEPTED };
     let decided = Decided { campaign, approved: decided.approved, blocked: decided.blocked };
     Ok((status, Json(decided)).into_response())
 }
 
-/// What a person writes of a decision is shown on pages and kept for good.
 fn check(field: &str, text: &str, bytes: usize) -> Result<(), Problem> {
     let is_printable = |c: char| !c.is_control() || (c == '\n' && field == "note");
-    if (1..=bytes).contains(&text.len()) && text.chars().all(is_printable) {
+    if !text.trim().is_empty() && text.len() <= bytes && text.chars().all(is_printable) {
         return Ok(());
     }
     let problem = Problem::new("this is not a line of text", format!("write 1 to {bytes} bytes of printable text"));

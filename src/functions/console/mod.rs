@@ -7,13 +7,13 @@ mod page;
 
 use axum::{
     Form, Router,
-    extract::{FromRequestParts, Path, State},
+    extract::{FromRequestParts, Path, Query, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::page::{Page, Refused, STYLE};
 use super::{
@@ -34,6 +34,7 @@ use crate::{
         engine::Held,
         instance::{EventId, Happened, Instance, Request, Status},
         layout,
+        listing::{Listed, Place},
         names::Run,
     },
     store,
@@ -62,6 +63,8 @@ async fn style() -> Response {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
 }
 
+/// On a page.
+const CAMPAIGNS: usize = 100;
 /// Requests that did not fit, of which a page tells.
 const REFUSALS: usize = 5;
 /// Seconds between two looks at a campaign that is at work.
@@ -69,11 +72,13 @@ const REFRESH: u32 = 5;
 
 #[derive(Serialize)]
 struct Campaigns {
-    campaigns: Vec<Listed>,
+    campaigns: Vec<Row>,
+    /// What the next page begins with.
+    next: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Listed {
+struct Row {
     id: CampaignId,
     status: String,
     /// Messages that wait for a person.
@@ -81,15 +86,27 @@ struct Listed {
     updated: String,
 }
 
-async fn campaigns(State(app): State<App>, person: Person) -> Result<Response, Refused> {
+#[derive(Deserialize)]
+struct Turned {
+    /// As the link to the page has it; anything else is the first page.
+    from: Option<String>,
+}
+
+async fn campaigns(
+    State(app): State<App>,
+    person: Person,
+    Query(Turned { from }): Query<Turned>,
+) -> Result<Response, Refused> {
     person.must(Role::Viewer)?;
     let mut campaigns = Vec::new();
     let mut is_at_work = false;
-    for id in app.engine.campaigns().await? {
-        // It may have been purged meanwhile.
+    let from: Option<Place> = from.and_then(|from| from.parse().ok());
+    let Listed { places, next } = app.engine.list("", from.as_ref(), CAMPAIGNS).await?;
+    for Place { campaign: id, .. } in places {
+        // It may not have begun, or have been purged meanwhile.
         let Some(Held { instance, .. }) = app.engine.load(&id).await? else { continue };
         is_at_work |= instance.status == Status::Running && instance.gate.is_none();
-        campaigns.push(Listed {
+        campaigns.push(Row {
             id,
             status: instance.status.to_string(),
             waits: instance.gate.filter(|_| !instance.status.is_final()).map(|gate| gate.needs_review),
@@ -100,7 +117,7 @@ async fn campaigns(State(app): State<App>, person: Person) -> Result<Response, R
         title: "Campaigns",
         person: Some(&person.name),
         refresh: is_at_work.then_some(REFRESH),
-        content: Campaigns { campaigns },
+        content: Campaigns { campaigns, next: next.map(|place| place.to_string()) },
     };
     Ok(page.render("campaigns.html"))
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::files::{CONTENT, CUSTOMERS, OUTCOMES};
 use crate::{
-    orchestration::{content, engine::Engine, outcomes},
+    orchestration::{content, engine::Engine},
     store::{self, BlobPath, QueueName},
 };
 
@@ -107,7 +107,7 @@ impl Engine {
                 content::check(self, path).await?;
                 self.begin_all_pending().await
             }
-            Some((OUTCOMES, _)) => outcomes::announced(self, path).await,
+            Some((OUTCOMES, _)) => self.outcomes_arrived(path).await,
             _ => Ok(()),
         }
     }

@@ -47,6 +47,7 @@ pub enum Started {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
+    pub schema: Schema,
     pub campaign: Campaign,
     pub inputs: Inputs,
     pub since: Timestamp,
@@ -54,6 +55,12 @@ pub struct Pending {
     /// Why it did not begin although all was there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Schema {
+    #[serde(rename = "pending/1")]
+    V1,
 }
 
 /// The files that a campaign reads besides its documents, in the container `customers`.
@@ -107,7 +114,7 @@ pub async fn start(engine: &Engine, spec: Value, id: Option<CampaignId>) -> Resu
         Prepared::Missing(missing) => missing,
     };
     let since = engine.now();
-    let new = Pending { campaign, inputs, since, waits_for: missing, problems: Vec::new() };
+    let new = Pending { schema: Schema::V1, campaign, inputs, since, waits_for: missing, problems: Vec::new() };
     match engine.store.blobs.put(&names::pending(&id), json_of(&new)?, Precondition::Absent).await {
         Ok(_) | Err(store::Error::AlreadyExists { .. } | store::Error::Ambiguous { .. }) => {}
         Err(error) => return Err(error.into()),

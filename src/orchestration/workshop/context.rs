@@ -1,7 +1,7 @@
 //! What the items of one run share; each process reads it once.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
@@ -29,10 +29,14 @@ use crate::{
         retrieval::{Query, full_text::FullText, library::Library},
         segmentation::Model,
     },
-    domain::{attribute::Attributes, customer::ShardId, digest::Digest, phrases::PhraseBook, problem::Problem},
+    domain::{
+        attribute::Attributes, customer::ShardId, digest::Digest, id::DocumentId, phrases::PhraseBook,
+        problem::Problem, variant::Variant,
+    },
     orchestration::{
         finished::Variants,
         names::{self, Run},
+        recalls,
         stage::Stage,
         start::Start,
     },
@@ -54,6 +58,7 @@ pub struct Context {
     designed: OnceCell<Designed>,
     queries: OnceCell<Vec<Query>>,
     tasks: OnceCell<Vec<Task>>,
+    released: OnceCell<Vec<Variant>>,
     delivering: OnceCell<Arc<Delivering>>,
 }
 
@@ -81,6 +86,7 @@ impl Context {
             designed: OnceCell::new(),
             queries: OnceCell::new(),
             tasks: OnceCell::new(),
+            released: OnceCell::new(),
             delivering: OnceCell::new(),
         })
     }
@@ -149,14 +155,30 @@ impl Context {
         self.tasks.get_or_try_init(list).await.map(Vec::as_slice)
     }
 
-    pub async fn delivering(&self, records: Records<'_>) -> Result<&Arc<Delivering>, Trouble> {
+    /// All variants as they were released.
+    pub async fn released(&self, records: Records<'_>) -> Result<&[Variant], Trouble> {
         let read = || async {
             let released: Released = records.output(Stage::Release.into(), 0).await?;
             let Variants { variants, .. } = folder(records).get_json(&released.variants).await?;
-            let model = self.model(records).await?;
-            Ok(Arc::new(Delivering::new(&self.start.campaign, model.segments(), &variants)))
+            Ok::<_, Trouble>(variants)
         };
-        self.delivering.get_or_try_init(read).await
+        self.released.get_or_try_init(read).await.map(Vec::as_slice)
+    }
+
+    /// What cites one of the documents goes to nobody.
+    pub async fn delivering(
+        &self,
+        records: Records<'_>,
+        recalled: &BTreeSet<DocumentId>,
+    ) -> Result<Arc<Delivering>, Trouble> {
+        let make = || async {
+            let mut variants = self.released(records).await?.to_vec();
+            variants.iter_mut().for_each(|variant| recalls::block(variant, recalled));
+            let model = self.model(records).await?;
+            Ok::<_, Trouble>(Arc::new(Delivering::new(&self.start.campaign, model.segments(), &variants)))
+        };
+        // Recalls in the middle of a delivery are too rare to be remembered.
+        if recalled.is_empty() { self.delivering.get_or_try_init(make).await.cloned() } else { make().await }
     }
 }
 

@@ -5,13 +5,19 @@
 //! so it is in nobody's way, and lists leave it out like any other name that is not ours. A holder that dies leaves that
 //! blob behind, for the next one to lease.
 
-use std::{fmt, future::Future, io, num::NonZero, path::Path, time::Duration};
+use std::{fmt, future::Future, io, num::NonZero, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use azure_core::{
     error::ErrorKind,
-    http::{Etag, Url, headers::HeaderName},
+    http::{
+        Context, Etag, Request, Url,
+        headers::HeaderName,
+        pager::PagerOptions,
+        policies::{Policy, PolicyResult},
+    },
     time::OffsetDateTime,
+    xml,
 };
 use azure_storage_blob::{
     BlobClient, BlobContainerClient, BlobServiceClient,
@@ -27,6 +33,7 @@ use azure_storage_blob::{
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
+use serde::Deserialize;
 use tokio::{
     fs::File,
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -37,7 +44,7 @@ use super::{
     call::{Effect, Failure, LONG, SHORT, call, time_for},
     upload::Delegation,
 };
-use crate::store::{Blob, BlobPath, Blobs, ETag, Error, Head, Lease, Precondition, limits};
+use crate::store::{Blob, BlobPath, Blobs, ETag, Error, Folders, Head, Lease, Precondition, limits};
 
 pub struct AzureBlobs {
     service: BlobServiceClient,
@@ -156,6 +163,50 @@ impl AzureBlobs {
             }
         }
     }
+}
+
+/// On the context of a list that is to stop at the `/` after its prefix. The SDK has no such list.
+#[derive(Debug, Clone, Copy)]
+struct OfFolders;
+
+/// Asks for what [`OfFolders`] says.
+#[derive(Debug)]
+pub struct Delimited;
+
+#[async_trait]
+impl Policy for Delimited {
+    async fn send(&self, context: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
+        if context.value::<OfFolders>().is_some() {
+            request.url_mut().query_pairs_mut().append_pair("delimiter", "/");
+        }
+        next[0].send(context, request, &next[1..]).await
+    }
+}
+
+/// The answer to such a list.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct FolderPage {
+    #[serde(default)]
+    blobs: Entries,
+    #[serde(default)]
+    next_marker: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Entries {
+    #[serde(rename = "$value", default)]
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+enum Entry {
+    BlobPrefix {
+        #[serde(rename = "Name")]
+        name: String,
+    },
+    #[serde(other)]
+    Blob,
 }
 
 impl Target {
@@ -369,6 +420,47 @@ impl Blobs for AzureBlobs {
         Ok(found)
     }
 
+    async fn folders(
+        &self,
+        folder: &BlobPath,
+        prefix: &str,
+        from: Option<&str>,
+        most: usize,
+    ) -> Result<Folders, Error> {
+        let (container, above) = match folder.as_str().split_once('/') {
+            Some((container, above)) => (container, format!("{above}/")),
+            None => (folder.as_str(), String::new()),
+        };
+        let client = self.service.blob_container_client(container);
+        let page = call(Effect::Read, SHORT, || async {
+            let options = BlobContainerClientListBlobsOptions {
+                prefix: Some(format!("{above}{prefix}")),
+                marker: from.map(str::to_owned),
+                maxresults: Some(most.clamp(1, 5_000) as i32),
+                method_options: PagerOptions { context: Context::new().with_value(OfFolders), ..Default::default() },
+                ..Default::default()
+            };
+            let mut pages = client.list_blobs(Some(options))?.into_pages();
+            xml::from_xml::<_, FolderPage>(required("a page", pages.try_next().await?)?.into_body())
+        });
+        let page = match page.await {
+            Err(failure) if failure.code() == "ContainerNotFound" => {
+                return Ok(Folders { names: Vec::new(), next: None });
+            }
+            // Of all that is asked, only the marker is another's.
+            Err(failure) if from.is_some() && failure.status() == Some(400) => {
+                return Err(Error::NotFound { what: format!("the page of {folder}") });
+            }
+            page => page.map_err(|failure| failure.about(folder))?,
+        };
+        let name = |entry: &Entry| match entry {
+            Entry::BlobPrefix { name } => Some(name.strip_prefix(&above)?.strip_suffix('/')?.to_owned()),
+            Entry::Blob => None,
+        };
+        let names = page.blobs.entries.iter().filter_map(name).collect();
+        Ok(Folders { names, next: Some(page.next_marker).filter(|marker| !marker.is_empty()) })
+    }
+
     async fn delete(&self, path: &BlobPath) -> Result<(), Error> {
         let target = self.target(path)?;
         let delete = call(Effect::Write, SHORT, || async {
@@ -475,4 +567,32 @@ async fn next_block(file: &mut File) -> io::Result<Bytes> {
     let mut block = Vec::new();
     file.take(BLOCK as u64).read_to_end(&mut block).await?;
     Ok(block.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_told_from_the_blobs_among_them() {
+        let page = br#"<?xml version="1.0" encoding="utf-8"?><EnumerationResults ServiceEndpoint="https://a/" ContainerName="c">
+            <Prefix>x/</Prefix><MaxResults>4</MaxResults><Delimiter>/</Delimiter><Blobs>
+            <BlobPrefix><Name>x/a/</Name></BlobPrefix>
+            <Blob><Name>x/b</Name><Properties><Etag>0x8</Etag><Content-Length>1</Content-Length></Properties></Blob>
+            <BlobPrefix><Name>x/c/</Name></BlobPrefix></Blobs><NextMarker>2!8!m</NextMarker></EnumerationResults>"#;
+        let page: FolderPage = xml::from_xml(page).unwrap();
+        let names: Vec<_> = page
+            .blobs
+            .entries
+            .iter()
+            .map(|entry| match entry {
+                Entry::BlobPrefix { name } => name.as_str(),
+                Entry::Blob => "",
+            })
+            .collect();
+        assert_eq!((names, page.next_marker.as_str()), (vec!["x/a/", "", "x/c/"], "2!8!m"));
+        let nothing = b"<EnumerationResults><Blobs /><NextMarker /></EnumerationResults>";
+        let nothing: FolderPage = xml::from_xml(nothing).unwrap();
+        assert!(nothing.blobs.entries.is_empty() && nothing.next_marker.is_empty());
+    }
 }

@@ -116,6 +116,14 @@ impl Failure {
         }
     }
 
+    /// Of the answer, where there was one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.status),
+            Self::NotDone(_) | Self::Unknown(_) => None,
+        }
+    }
+
     /// In the terms of the store. The code decides; a status has many causes.
     pub fn about(self, what: &impl ToString) -> Error {
         let what = what.to_string();

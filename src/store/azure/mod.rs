@@ -20,7 +20,7 @@ use azure_storage_queue::{QueueServiceClient, QueueServiceClientOptions};
 
 use super::{Error, Store};
 use crate::{identity::Identity, telemetry::trace, tls};
-use blobs::AzureBlobs;
+use blobs::{AzureBlobs, Delimited};
 use connection::{Access, Connection};
 use queues::AzureQueues;
 use sas::Signed;
@@ -73,7 +73,7 @@ impl Azure {
             per_try_policies: signed
                 .into_iter()
                 .map(|signed| Arc::new(signed) as Arc<dyn Policy>)
-                .chain([Arc::new(Traced) as Arc<dyn Policy>])
+                .chain([Arc::new(Traced) as Arc<dyn Policy>, Arc::new(Delimited)])
                 .collect(),
             // See `call`.
             retry: RetryOptions::none(),

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use self::{database::Database, folder::Folder};
-use super::{Blob, BlobPath, Blobs, ETag, Error, Head, Lease, Precondition, Store, limits};
+use super::{Blob, BlobPath, Blobs, ETag, Error, Folders, Head, Lease, Precondition, Store, limits};
 
 /// Clones share the same connection.
 #[derive(Debug, Clone)]
@@ -216,6 +216,21 @@ impl Blobs for Embedded {
         names.extend(self.files(folder)?);
         names.sort_unstable();
         Ok(names)
+    }
+
+    async fn folders(
+        &self,
+        folder: &BlobPath,
+        prefix: &str,
+        from: Option<&str>,
+        most: usize,
+    ) -> Result<Folders, Error> {
+        if !self.files(Some(folder))?.is_empty() {
+            return Ok(Folders::among(&self.list(Some(folder)).await?, folder, prefix, from, most));
+        }
+        let names =
+            self.0.database.read(folder, |connection| rows::folders(connection, folder, prefix, from, most + 1))?;
+        Ok(Folders::first(names, most))
     }
 
     async fn delete(&self, path: &BlobPath) -> Result<(), Error> {

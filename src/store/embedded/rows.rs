@@ -88,6 +88,35 @@ pub fn list(connection: &Connection, folder: Option<&BlobPath>) -> Result<Vec<Bl
     Ok(paths.collect::<Result<_, _>>()?)
 }
 
+/// A look for each of them: whatever they hold is passed over.
+pub fn folders(
+    connection: &Connection,
+    folder: &BlobPath,
+    prefix: &str,
+    from: Option<&str>,
+    most: usize,
+) -> Result<Vec<String>, Refusal> {
+    let after = format!("{folder}/{prefix}\u{10ffff}");
+    // `0` is the character after `/`.
+    let mut next = format!("{folder}/{prefix}").max(from.map(|from| format!("{folder}/{from}0")).unwrap_or_default());
+    let mut first =
+        connection.prepare_cached("SELECT path FROM blob WHERE path >= ? AND path < ? ORDER BY path LIMIT 1")?;
+    let mut names = Vec::new();
+    while names.len() < most
+        && let Some(path) = first.query_row([&next, &after], |row| row.get::<_, String>(0)).optional()?
+    {
+        match path[folder.as_str().len() + 1..].split_once('/') {
+            Some((name, _)) => {
+                next = format!("{folder}/{name}0");
+                names.push(name.to_owned());
+            }
+            // A blob. Nothing is between it and this.
+            None => next = format!("{path}\0"),
+        }
+    }
+    Ok(names)
+}
+
 pub fn delete(change: &Connection, path: &BlobPath) -> Result<(), Refusal> {
     change.prepare_cached("DELETE FROM blob WHERE path = ?")?.execute([path.as_str()])?;
     Ok(())

@@ -23,6 +23,7 @@ pub async fn all(subject: &Subject) {
         of_many_who_append_nobody_is_lost,
         a_log_is_in_the_way_of_a_blob,
         a_list_holds_what_is_below_a_folder,
+        folders_come_in_pages_whatever_is_in_them,
         a_lease_has_one_holder,
         of_many_who_want_a_lease_exactly_one_gets_it,
         a_lease_hinders_no_write_and_is_not_listed,
@@ -286,6 +287,34 @@ async fn a_list_holds_what_is_below_a_folder(subject: Subject) {
     blobs.delete(&folder("b/m")).await.unwrap();
     blobs.delete(&folder("b/a/2")).await.unwrap();
     assert_eq!(blobs.list(Some(&folder("b"))).await.unwrap(), below(&["b/a/1", "b/z"]));
+}
+
+async fn folders_come_in_pages_whatever_is_in_them(subject: Subject) {
+    let blobs = &subject.store.blobs;
+    for name in ["b/x/1", "b/x/2/3", "b-2/x", "b0/y", "c/z", "a", "bb/log"] {
+        blobs.put(&subject.path(name), Vec::new(), Precondition::None).await.unwrap();
+    }
+    blobs.append(&subject.path("d/log"), b"1".to_vec()).await.unwrap();
+    let all = async |prefix: &str, most: usize| {
+        let (mut names, mut from) = (Vec::new(), None);
+        loop {
+            let page = blobs.folders(&subject.folder, prefix, from.as_deref(), most).await.unwrap();
+            assert!(page.names.len() <= most);
+            names.extend(page.names);
+            from = page.next;
+            if from.is_none() {
+                return names;
+            }
+        }
+    };
+    for most in [1, 2, 3, 100] {
+        assert_eq!(all("", most).await, ["b-2", "b", "b0", "bb", "c", "d"], "{most}");
+        assert_eq!(all("b", most).await, ["b-2", "b", "b0", "bb"], "{most}");
+        assert_eq!(all("b0", most).await, ["b0"], "{most}");
+    }
+    assert_eq!(all("x", 5).await, [""; 0]);
+    let nowhere = blobs.folders(&subject.path("nowhere"), "", None, 5).await.unwrap();
+    assert_eq!((nowhere.names, nowhere.next), (Vec::new(), None));
 }
 
 pub async fn a_list_is_complete_beyond_a_page(subject: Subject) {

@@ -5,59 +5,16 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, header},
 };
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Declined, Known, Message,
-    operations::{ask, event_of},
-    parsed,
-};
+use super::{Declined, Known, Message, operations::event_of, parsed};
 use crate::{
-    domain::{
-        decision::{Approved, Decision, Schema},
-        digest::Digest,
-        id::VariantId,
-    },
-    functions::{App, extract::Path, invocation::Invocation},
-    orchestration::instance::{Approval, Request},
+    domain::decision::Decision,
+    functions::{App, api::variants::Approval, extract::Path, invocation::Invocation},
 };
 
 /// The event that a campaign waits for. Others come to nothing.
 pub const APPROVAL: &str = "approval";
-
-/// Bytes of a name: an instance keeps no more.
-const LONGEST_NAME: usize = 256;
-
-/// A person's decision on the messages that wait at the gate: the input of the event `approval`.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Decided {
-    /// Of the messages that were looked at: `customStatus.gate.digest`.
-    #[schema(value_type = String)]
-    digest: Digest,
-    /// What is not approved is blocked.
-    #[schema(value_type = Value)]
-    approve: Approve,
-    /// Who decides.
-    by: String,
-    note: Option<String>,
-}
-
-/// `"all"`, `"none"` or a list of ids.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Approve {
-    Word(Word),
-    Only(Vec<VariantId>),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Word {
-    All,
-    None,
-}
 
 const EXPECTED: &str = "The event `approval` takes {\"digest\": .., \"approve\": [ids] | \"all\" | \"none\", \"by\": name, \"note\": text}";
 
@@ -68,7 +25,7 @@ const EXPECTED: &str = "The event `approval` takes {\"digest\": .., \"approve\":
         ("instanceId" = String, Path, description = "The campaign's id."),
         ("eventName" = String, Path, description = "`approval`; any other is taken and comes to nothing."),
     ),
-    request_body = Decided,
+    request_body = Approval,
     responses(
         (status = 202, description = "Taken."),
         (status = 400, description = "It is no JSON, or no decision.", body = Message),
@@ -107,23 +64,12 @@ pub async fn raise_event(
         let message = "The campaign waits for its files: there is nothing to decide on yet.";
         return Err(Declined::message(StatusCode::CONFLICT, message));
     };
-    let bytes = serde_json::to_vec(&decision).expect("a decision is plain data");
-    let kept = app.engine.keep_input(&instance.campaign, bytes).await?;
-    let approval = Approval { digest: decision.digest, decision: kept, by: decision.by };
-    ask(&app.engine, &instance, event, Request::Decide { approval }).await?;
+    app.engine.put_decision(&instance, &decision, event).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
 fn decision(input: Value) -> Result<Decision, Declined> {
-    let declined = |why: &str| Declined::because(StatusCode::BAD_REQUEST, EXPECTED, why);
-    let decided: Decided = serde_json::from_value(input).map_err(|error| declined(&error.to_string()))?;
-    if decided.by.trim().is_empty() || decided.by.len() > LONGEST_NAME || decided.by.chars().any(char::is_control) {
-        return Err(declined("`by` names a person in 1 to 256 bytes without control characters"));
-    }
-    let approved = match decided.approve {
-        Approve::Word(Word::All) => Approved::All,
-        Approve::Word(Word::None) => Approved::Only(Vec::new()),
-        Approve::Only(ids) => Approved::Only(ids),
-    };
-    Ok(Decision { schema: Schema::V1, digest: decided.digest, approved, by: decided.by, note: decided.note })
+    let declined = |why: String| Declined::because(StatusCode::BAD_REQUEST, EXPECTED, why);
+    let approval: Approval = serde_json::from_value(input).map_err(|error| declined(error.to_string()))?;
+    approval.decision().map_err(|problem| declined(problem.to_string()))
 }

@@ -1,6 +1,6 @@
 //! Campaigns by the page.
 
-use std::collections::BTreeSet;
+use std::pin::pin;
 
 use axum::{
     extract::State,
@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future::ready, stream};
 use jiff::Timestamp;
 
 use super::{
@@ -17,9 +17,11 @@ use super::{
     status::{InstanceStatus, Show, begun},
 };
 use crate::{
-    domain::id::CampaignId,
     functions::{App, origin::json},
-    orchestration::{engine::Engine, intake},
+    orchestration::{
+        engine::Engine,
+        listing::{Listed, Place},
+    },
     store,
 };
 
@@ -48,7 +50,7 @@ const READERS: usize = 16;
 )]
 pub async fn list(State(app): State<App>, parameters: Parameters, headers: HeaderMap) -> Result<Response, Declined> {
     let top = parameters.number("top").unwrap_or(PAGE).min(LOOKS);
-    let from = match headers.get(&TOKEN).filter(|token| !token.is_empty()) {
+    let mut from: Option<Place> = match headers.get(&TOKEN).filter(|token| !token.is_empty()) {
         None => None,
         Some(token) => match first_of_page(token) {
             Some(first) => Some(first),
@@ -56,71 +58,62 @@ pub async fn list(State(app): State<App>, parameters: Parameters, headers: Heade
         },
     };
     let filter = Filter::of(&parameters);
-    let ids = ids(&app.engine, &parameters).await?;
-    let ids = ids.into_iter().filter(|id| from.as_ref().is_none_or(|from| id.as_str() >= from.as_str()));
-    let mut ids = ids.peekable();
-    // What is looked at beyond the page tells whether it has a successor.
+    let prefix = parameters.text("instanceidprefix").unwrap_or_default();
     let mut looked = 0;
     let mut page = Vec::new();
-    let mut next = None;
-    while next.is_none() && ids.peek().is_some() {
-        let batch: Vec<CampaignId> = ids.by_ref().take(READERS).collect();
-        looked += batch.len();
-        for known in known(&app.engine, batch).await? {
+    // What is looked at beyond the page tells whether it has a successor.
+    let next = 'page: loop {
+        let Listed { places, next } = app.engine.list(prefix, from.as_ref(), READERS.max(top + 1 - page.len())).await?;
+        looked += places.len();
+        let mut known = pin!(known(&app.engine, places));
+        while let Some((place, known)) = known.try_next().await? {
             if !filter.matches(&known) {
                 continue;
             }
             if page.len() == top {
-                next = Some(known.campaign().clone());
-                break;
+                break 'page Some(place);
             }
             page.push(known);
         }
-        if looked >= LOOKS {
-            next = next.or_else(|| ids.peek().cloned());
+        if next.is_none() || looked >= LOOKS {
+            break next;
         }
-    }
+        from = next;
+    };
     let show = Show { history: false, history_output: false, ..Show::of(&parameters) };
     let engine = &app.engine;
     let statuses = stream::iter(page).map(|known| async move { InstanceStatus::of(engine, &known, show).await });
     // One that was purged meanwhile is left out.
-    let statuses = statuses.buffered(READERS).filter_map(async |status| match status {
-        Err(Declined::Unknown) => None,
-        status => Some(status),
-    });
+    let statuses = statuses.buffered(READERS).filter(|status| ready(!matches!(status, Err(Declined::Unknown))));
     let statuses: Vec<InstanceStatus> = statuses.try_collect().await?;
     Ok(json_page(&statuses, next.as_ref()))
 }
 
-fn json_page(page: &[InstanceStatus], next: Option<&CampaignId>) -> Response {
+fn json_page(page: &[InstanceStatus], next: Option<&Place>) -> Response {
     let page = json(StatusCode::OK, &page);
     match next {
         None => page,
         Some(next) => {
-            let token = BASE64_STANDARD.encode(next.as_str());
+            let token = BASE64_STANDARD.encode(next.to_string());
             let token = HeaderValue::try_from(token).expect("base64 is visible ASCII");
             ([(TOKEN, token)], page).into_response()
         }
     }
 }
 
-/// The id that a page begins with.
-fn first_of_page(token: &HeaderValue) -> Option<CampaignId> {
-    let id = BASE64_STANDARD.decode(token.to_str().ok()?.trim()).ok()?;
-    CampaignId::new(String::from_utf8(id).ok()?).ok()
+/// What a page begins with.
+fn first_of_page(token: &HeaderValue) -> Option<Place> {
+    let place = BASE64_STANDARD.decode(token.to_str().ok()?.trim()).ok()?;
+    String::from_utf8(place).ok()?.parse().ok()
 }
 
-/// Those of the prefix, by their bytes.
-pub async fn ids(engine: &Engine, parameters: &Parameters) -> Result<BTreeSet<CampaignId>, store::Error> {
-    let prefix = parameters.text("instanceidprefix").unwrap_or_default();
-    let ids = engine.campaigns().await?.into_iter().chain(intake::all_pending(engine).await?);
-    Ok(ids.filter(|id| id.as_str().starts_with(prefix)).collect())
-}
-
-/// In the order of their ids; without those that are gone meanwhile.
-pub async fn known(engine: &Engine, ids: Vec<CampaignId>) -> Result<Vec<Known>, store::Error> {
-    let known = stream::iter(ids).map(async |id| Known::look_up(engine, &id).await).buffered(READERS);
-    known.try_filter_map(async |known| Ok(known)).try_collect().await
+/// What is known of them, in their order; those that are gone meanwhile are left out.
+pub fn known(engine: &Engine, places: Vec<Place>) -> impl Stream<Item = Result<(Place, Known), store::Error>> + '_ {
+    let look_up = async |place: Place| {
+        let known = Known::look_up(engine, &place.campaign).await?;
+        Ok(known.map(|known| (place, known)))
+    };
+    stream::iter(places).map(look_up).buffered(READERS).try_filter_map(|known| ready(Ok(known)))
 }
 
 /// Which campaigns are meant.

@@ -1,16 +1,19 @@
 //! Removing campaigns that have ended.
 
+use std::pin::pin;
+
 use axum::{extract::State, http::StatusCode, response::Response};
+use futures::TryStreamExt as _;
 use serde::Serialize;
 
 use super::{
     Declined, Known,
-    list::{Filter, ids, known},
+    list::{Filter, known},
     parameters::Parameters,
 };
 use crate::{
     functions::{App, extract::Path, origin::json},
-    orchestration::client::ClientError,
+    orchestration::{client::ClientError, listing::Listed},
 };
 
 /// Campaigns looked at at once.
@@ -70,10 +73,11 @@ pub async fn purge_many(State(app): State<App>, parameters: Parameters) -> Resul
         return Err(Declined::Text { status: StatusCode::BAD_REQUEST, text });
     }
     let filter = Filter::of(&parameters);
-    let ids = Vec::from_iter(ids(&app.engine, &Parameters::default()).await?);
-    let mut instances_deleted = 0;
-    for batch in ids.chunks(BATCH) {
-        for known in known(&app.engine, batch.to_vec()).await? {
+    let (mut instances_deleted, mut from) = (0, None);
+    loop {
+        let Listed { places, next } = app.engine.list("", from.as_ref(), BATCH).await?;
+        let mut known = pin!(known(&app.engine, places));
+        while let Some((_, known)) = known.try_next().await? {
             if !known.runtime_status().is_final() || !filter.matches(&known) {
                 continue;
             }
@@ -83,6 +87,10 @@ pub async fn purge_many(State(app): State<App>, parameters: Parameters) -> Resul
                 Err(ClientError::NotEnded(_) | ClientError::Unknown(_)) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+        from = next;
+        if from.is_none() {
+            break;
         }
     }
     if instances_deleted == 0 {

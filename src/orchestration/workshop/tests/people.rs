@@ -2,7 +2,9 @@
 
 use super::driver::{Driver, Manner};
 use crate::{
+    agents::experimentation::deliveries::Table,
     domain::{
+        customer::ShardId,
         decision::{Approved, Decision, Schema},
         digest::Digest,
         verdict::{self, Rule},
@@ -11,9 +13,11 @@ use crate::{
         finished::Variants,
         instance::{Approval, Request, Status},
         layout,
+        recalls::{self, Recall},
         stage::Stage,
         workshop::{Collected, Trouble},
     },
+    store::table,
 };
 
 const ALWAYS: &[(&str, &str)] = &[("approval = \"when_flagged\"", "approval = \"always\"")];
@@ -70,4 +74,37 @@ async fn a_decision_on_other_variants_releases_nothing() {
     decide(&mut driver, decision(other, Approved::All), digest).await;
     let refused = driver.perform(Stage::Release.into(), 0).await;
     assert!(matches!(refused, Err(Trouble::Defect(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_is_recalled_during_a_delivery_goes_to_nobody_whose_item_begins_later() {
+    let mut driver = Driver::new(&[], 10, Manner::Twice).await;
+    driver.play_until(Stage::Deliver).await;
+    let files = driver.files().await;
+    let Variants { variants, .. } = serde_json::from_slice(&files[&layout::blob(layout::VARIANTS)]).unwrap();
+    let begun = driver.perform(Stage::Deliver.into(), 0).await.unwrap();
+    for document in variants.iter().flat_map(|variant| &variant.claims).map(|claim| claim.citation.passage.document()) {
+        let recall = Recall {
+            document: document.parse().unwrap(),
+            by: "Ada".into(),
+            reason: "wrong".into(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        recalls::recall(driver.store.blobs.as_ref(), recall).await.unwrap();
+    }
+    // Another worker at the same item writes the same.
+    let again = driver.perform(Stage::Deliver.into(), 0).await.unwrap();
+    assert_eq!(again.value.get(), begun.value.get());
+    driver.play().await;
+    assert_eq!(driver.instance.status, Status::Completed);
+    let files = driver.files().await;
+    let sent = |shard| {
+        let rows = table::decode(files[&layout::table(layout::DELIVERIES, ShardId(shard))].clone()).unwrap();
+        let rows = Table::new(&rows).unwrap();
+        let held = rows.rows().filter(|row| row.reason.is_some_and(|reason| reason.contains("recalled"))).count();
+        (rows.rows().filter(|row| row.variant.is_some()).count(), held)
+    };
+    let ((sent_before, held_before), (sent_after, held_after)) = (sent(0), sent(1));
+    assert!(sent_before > 0 && held_before == 0, "{sent_before} {held_before}");
+    assert!(sent_after == 0 && held_after > 0, "{sent_after} {held_after}");
 }
