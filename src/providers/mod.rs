@@ -6,6 +6,7 @@
 
 mod breaker;
 mod credential;
+mod forecast;
 mod limiter;
 mod meter;
 pub mod openai;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use self::{
     credential::Credential,
+    forecast::Forecast,
     limiter::{Limiter, Permit},
     meter::{Meter, Reserved},
     services::{Services, Settings},
