@@ -12,6 +12,7 @@ use crate::{
     },
     audit::Written,
     domain::{
+        money::Usd,
         segment::{Segment, SegmentProfile},
         variant::Usage,
     },
@@ -58,11 +59,15 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let sizes: Vec<_> = profiles.iter().map(|profile| (profile.name.clone(), profile.customers)).collect();
     let design = Design::plan(campaign, &sizes);
     let providers = &job.providers()?;
+    let shielded = match &providers.shields {
+        Some(shields) => shields.most(context.content(records).await?, campaign.content.passages),
+        None => Usd::ZERO,
+    };
     let plan = Plan {
         queries: count(cells::queries(campaign, &segments).len())?,
         variants: count(cells::tasks(campaign, &segments).len())?,
         allowances: Allowances {
-            retrieve: context.index(records).await?.most(),
+            retrieve: context.index(records).await?.most() + shielded,
             generate: providers.writer.most(),
             screen: providers.screen.most(),
         },

@@ -5,11 +5,11 @@ use std::{fmt, sync::Arc};
 use crate::{
     agents::{
         generation::{Writer, composer::Composer},
-        safety::{HarmScreen, Lexicon},
+        safety::{ContentSafetyScreen, HarmScreen, Lexicon, PromptShields},
     },
     config::{
         Campaign,
-        campaign::{ScreenName, WriterName},
+        campaign::{ContentSafety, ScreenName, WriterName},
     },
     domain::problem::Problem,
     providers::Services,
@@ -45,13 +45,22 @@ impl Providers {
             WriterName::AzureOpenai | WriterName::Openai => Err(unknown("generation")),
         };
         let screen = match names.safety {
-            ScreenName::Embedded => Ok(Arc::clone(&self.screen)),
-            ScreenName::AzureContentSafety => Err(unknown("safety")),
+            ScreenName::Embedded => Ok((Arc::clone(&self.screen), None)),
+            ScreenName::AzureContentSafety => self.content_safety(&campaign.safety.content_safety),
         };
         match (writer, screen) {
-            (Ok(writer), Ok(screen)) => Ok(Chosen { writer, screen }),
+            (Ok(writer), Ok((screen, shields))) => Ok(Chosen { writer, screen, shields }),
             (writer, screen) => Err([writer.err(), screen.err()].into_iter().flatten().collect()),
         }
+    }
+
+    fn content_safety(
+        &self,
+        settings: &ContentSafety,
+    ) -> Result<(Arc<dyn HarmScreen>, Option<Arc<PromptShields>>), Problem> {
+        let client = self.services.content_safety()?;
+        let shields = settings.prompt_shields.then(|| Arc::new(PromptShields::new(Arc::clone(&client))));
+        Ok((Arc::new(ContentSafetyScreen::new(client, settings.clone(), shields.clone())), shields))
     }
 }
 
@@ -71,4 +80,6 @@ impl fmt::Debug for Providers {
 pub struct Chosen {
     pub writer: Arc<dyn Writer>,
     pub screen: Arc<dyn HarmScreen>,
+    /// `None`: nobody looks for attacks in passages.
+    pub shields: Option<Arc<PromptShields>>,
 }
