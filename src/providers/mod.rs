@@ -10,6 +10,7 @@ mod credential;
 mod limiter;
 mod meter;
 pub mod openai;
+pub mod prices;
 pub mod service;
 mod services;
 

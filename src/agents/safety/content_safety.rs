@@ -22,6 +22,7 @@ use crate::{
         content_safety::{
             Analysis, BlocklistMatch, ContentSafety, Grounding, NAME, Part, TooLong, records_of, text_records,
         },
+        prices::Prices,
         service::Fault,
     },
 };
@@ -29,6 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub struct ContentSafetyScreen {
     client: Arc<ContentSafety>,
+    prices: Prices,
     settings: campaign::ContentSafety,
     /// `None`: messages are not searched for attacks.
     shields: Option<Arc<PromptShields>>,
@@ -38,17 +40,18 @@ pub struct ContentSafetyScreen {
 impl ContentSafetyScreen {
     pub fn new(
         client: Arc<ContentSafety>,
+        prices: Prices,
         settings: campaign::ContentSafety,
         shields: Option<Arc<PromptShields>>,
     ) -> Self {
-        Self { client, settings, shields, lexicon: Lexicon::default() }
+        Self { client, prices, settings, shields, lexicon: Lexicon::default() }
     }
 
     async fn analyses(&self, text: &str, meter: &Meter) -> Result<Vec<Analysis>, ProviderError> {
         let campaign::ContentSafety { severity_levels, blocklists, .. } = &self.settings;
         let ask = Part::all(text).into_iter().map(|part| {
-            let records = text_records([part.as_str()]);
-            paid(meter, records, self.client.analyze(part, *severity_levels, blocklists))
+            let cost = self.prices.text_records(text_records([part.as_str()]));
+            paid(meter, cost, self.client.analyze(part, *severity_levels, blocklists))
         });
         try_join_all(ask).await
     }
@@ -69,7 +72,8 @@ impl ContentSafetyScreen {
             return Ok(vec![message.text.trim().to_owned()]);
         }
         let grounding = Grounding::new(message.text, &source).map_err(rejected)?;
-        paid(meter, text_records(grounding.texts()), self.client.ungrounded(grounding)).await
+        let cost = self.prices.text_records(text_records(grounding.texts()));
+        paid(meter, cost, self.client.ungrounded(grounding)).await
     }
 }
 
@@ -83,7 +87,7 @@ impl HarmScreen for ContentSafetyScreen {
         let message = records_of(longest.into_iter().max().unwrap_or(0));
         let shielded = if self.shields.is_some() { message } else { 0 };
         let grounded = if self.settings.groundedness { message + records_of(Grounding::MOST_SOURCE) } else { 0 };
-        price(message + shielded + grounded)
+        self.prices.text_records(message + shielded + grounded)
     }
 
     async fn screen(&self, message: &AsRead<'_>, meter: &Meter) -> Result<Screened, ProviderError> {
@@ -128,22 +132,16 @@ fn rejected(why: TooLong) -> ProviderError {
     ProviderError { provider: NAME, kind: ErrorKind::Rejected, message }
 }
 
-/// Makes a call of so many text records. One that was refused costs nothing; of one that broke off nobody knows.
+/// Makes a call that costs so much. One that was refused costs nothing; of one that broke off nobody knows.
 pub(super) async fn paid<T>(
     meter: &Meter,
-    records: u32,
+    cost: Usd,
     call: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, ProviderError> {
-    let cost = price(records);
     let reserved = meter.reserve(NAME, cost)?;
     let answer = call.await;
     let is_free = answer.as_ref().is_err_and(|fault| !fault.may_have_cost);
     let cost_usd = if is_free { Usd::ZERO } else { cost };
     reserved.settle(Usage { requests: 1, cost_usd, ..Usage::default() });
     Ok(answer?)
-}
-
-/// The list price of the standard tier, November 2026: $0.38 for 1,000 text records, whatever is asked of them.
-pub(super) fn price(records: u32) -> Usd {
-    Usd::from_dollars(0.000_38).expect("it is an amount").times(records)
 }

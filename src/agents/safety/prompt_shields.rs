@@ -7,7 +7,7 @@ use std::{
 
 use futures::future::try_join_all;
 
-use super::content_safety::{paid, price};
+use super::content_safety::paid;
 use crate::{
     agents::retrieval::library::Library,
     domain::{
@@ -19,6 +19,7 @@ use crate::{
     providers::{
         Meter, ProviderError,
         content_safety::{Bundle, ContentSafety, text_records},
+        prices::Prices,
     },
 };
 
@@ -26,20 +27,24 @@ use crate::{
 #[derive(Debug)]
 pub struct PromptShields {
     client: Arc<ContentSafety>,
+    prices: Prices,
     /// Whether the words with that digest hold an attack. Of passages only, so no larger than the campaign's content.
     known: Mutex<HashMap<Digest, bool>>,
 }
 
 impl PromptShields {
-    pub fn new(client: Arc<ContentSafety>) -> Self {
-        Self { client, known: Mutex::default() }
+    pub fn new(client: Arc<ContentSafety>, prices: Prices) -> Self {
+        Self { client, prices, known: Mutex::default() }
     }
 
     /// The positions of the texts that hold an attack. They may be a customer's values: nothing of them is kept.
     pub async fn attacks(&self, texts: &[&str], meter: &Meter) -> Result<BTreeSet<usize>, ProviderError> {
         let bundles = Bundle::all(texts);
-        let ask = |bundle| paid(meter, text_records(Bundle::texts(bundle)), self.client.shield_documents(bundle));
-        Ok(try_join_all(bundles.iter().map(ask)).await?.into_iter().flatten().collect())
+        let ask = bundles.iter().map(|bundle| {
+            let cost = self.prices.text_records(text_records(bundle.texts()));
+            paid(meter, cost, self.client.shield_documents(bundle))
+        });
+        Ok(try_join_all(ask).await?.into_iter().flatten().collect())
     }
 
     /// The passages that no prompt may hold. Each is asked about once, however many queries find it.
@@ -69,9 +74,9 @@ impl PromptShields {
             let records = |passage| bundled_records(&in_prompt(document, passage));
             document.passages.iter().map(records).collect::<Vec<_>>()
         };
-        let mut records: Vec<u32> = library.documents().iter().flat_map(of_document).collect();
+        let mut records: Vec<u64> = library.documents().iter().flat_map(of_document).collect();
         records.sort_unstable_by(|a, b| b.cmp(a));
-        price(records.into_iter().take(passages).fold(0, u32::saturating_add))
+        self.prices.text_records(records.into_iter().take(passages).sum())
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, bool>> {
@@ -79,8 +84,8 @@ impl PromptShields {
     }
 }
 
-fn bundled_records(text: &str) -> u32 {
-    Bundle::all(&[text]).iter().map(|bundle| text_records(bundle.texts())).fold(0, u32::saturating_add)
+fn bundled_records(text: &str) -> u64 {
+    Bundle::all(&[text]).iter().map(|bundle| text_records(bundle.texts())).sum()
 }
 
 /// All words of a document that may stand in a prompt with the passage.

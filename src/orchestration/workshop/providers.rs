@@ -4,15 +4,19 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     agents::{
-        generation::{Writer, composer::Composer},
+        generation::{
+            Writer,
+            composer::Composer,
+            model::{Model, Price},
+        },
         safety::{ContentSafetyScreen, HarmScreen, Lexicon, PromptShields},
     },
     config::{
         Campaign,
-        campaign::{ContentSafety, ScreenName, WriterName},
+        campaign::{ScreenName, WriterName},
     },
     domain::problem::Problem,
-    providers::Services,
+    providers::{Services, openai::OpenAi},
 };
 
 /// All that this process has. Campaigns choose from it by name.
@@ -42,11 +46,12 @@ impl Providers {
         let names = &campaign.providers;
         let writer = match names.generation {
             WriterName::Embedded => Ok(Arc::clone(&self.writer)),
-            WriterName::AzureOpenai | WriterName::Openai => Err(unknown("generation")),
+            WriterName::AzureOpenai => self.services.azure_openai().and_then(|client| model(client, campaign)),
+            WriterName::Openai => self.services.openai().and_then(|client| model(client, campaign)),
         };
         let screen = match names.safety {
             ScreenName::Embedded => Ok((Arc::clone(&self.screen), None)),
-            ScreenName::AzureContentSafety => self.content_safety(&campaign.safety.content_safety),
+            ScreenName::AzureContentSafety => self.content_safety(campaign),
         };
         match (writer, screen) {
             (Ok(writer), Ok((screen, shields))) => Ok(Chosen { writer, screen, shields }),
@@ -54,19 +59,19 @@ impl Providers {
         }
     }
 
-    fn content_safety(
-        &self,
-        settings: &ContentSafety,
-    ) -> Result<(Arc<dyn HarmScreen>, Option<Arc<PromptShields>>), Problem> {
+    fn content_safety(&self, campaign: &Campaign) -> Result<(Arc<dyn HarmScreen>, Option<Arc<PromptShields>>), Problem> {
         let client = self.services.content_safety()?;
-        let shields = settings.prompt_shields.then(|| Arc::new(PromptShields::new(Arc::clone(&client))));
-        Ok((Arc::new(ContentSafetyScreen::new(client, settings.clone(), shields.clone())), shields))
+        let shields = PromptShields::new(Arc::clone(&client), campaign.prices.clone());
+        let settings = campaign.safety.content_safety.clone();
+        let shields = settings.prompt_shields.then(|| Arc::new(shields));
+        let screen = ContentSafetyScreen::new(client, campaign.prices.clone(), settings, shields.clone());
+        Ok((Arc::new(screen), shields))
     }
 }
 
-fn unknown(agent: &str) -> Problem {
-    Problem::new("this version cannot ask that provider yet", "leave the key out")
-        .at_field(format!("providers.{agent}"))
+fn model(client: Arc<OpenAi>, campaign: &Campaign) -> Result<Arc<dyn Writer>, Problem> {
+    let model = Model::new(client, &campaign.generation.model, |_| Ok(Price::default()))?;
+    Ok(Arc::new(model))
 }
 
 impl fmt::Debug for Providers {

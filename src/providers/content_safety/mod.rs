@@ -80,13 +80,13 @@ fn call(operation: &'static str, path: &str) -> Call {
 
 /// How many text records a call with these texts is paid as: each begins one of its own, whether or not the service is
 /// that strict.
-pub fn text_records<'a>(texts: impl IntoIterator<Item = &'a str>) -> u32 {
-    texts.into_iter().map(|text| records_of(text.chars().count())).fold(0, u32::saturating_add)
+pub fn text_records<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
+    texts.into_iter().map(|text| records_of(text.chars().count())).sum()
 }
 
 /// Of one text with so many code points.
-pub fn records_of(code_points: usize) -> u32 {
-    u32::try_from(code_points.div_ceil(RECORD).max(1)).unwrap_or(u32::MAX)
+pub fn records_of(code_points: usize) -> u64 {
+    code_points.div_ceil(RECORD).max(1) as u64
 }
 
 #[cfg(test)]
