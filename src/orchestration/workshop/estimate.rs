@@ -7,18 +7,20 @@ use crate::{
         Campaign,
         campaign::{RetrieverName, ScreenName},
     },
-    domain::estimate::StageEstimate,
+    domain::{estimate::StageEstimate, money::Usd},
     orchestration::{instance::Plan, stage::Stage},
     providers::{Forecast, prices::Prices},
 };
 
-/// Their `most_usd` add up to what the plan reserves.
+/// Their `most_usd` add up to what the plan reserves. `shielded_once`: what it costs to look at every passage once for
+/// attacks on a model; what several queries find is looked at once by each process.
 pub fn stages(
     campaign: &Campaign,
     segments: usize,
     plan: &Plan,
     providers: &Chosen,
     retriever: &dyn Retriever,
+    shielded_once: Usd,
 ) -> Vec<StageEstimate> {
     let (channels, locales) = (campaign.campaign.channels.len(), campaign.campaign.locales.len());
     let (arms, candidates) = (campaign.experiment.arms.len(), campaign.generation.candidates);
@@ -45,16 +47,19 @@ pub fn stages(
     };
     let allowances = plan.allowances;
     let (writer, screen) = (&providers.writer, &providers.screen);
-    let stage = |stage: Stage, provider: &str, questions: u32, most, Forecast { expected, assumes }, counts: String| {
-        let expected_usd = expected.times(questions);
-        let priced = (expected_usd.dollars() > 0.0).then(|| format!("prices as read on {}", Prices::read_on()));
+    let stage = |stage: Stage, provider: &str, questions: u32, most: Usd, forecast, counts: String| {
+        let Forecast { expected, assumes } = forecast;
+        let once = if stage == Stage::Retrieve { shielded_once } else { Usd::ZERO };
+        let expected_usd = (expected.times(questions) + once).min(most);
+        let once = (once > Usd::ZERO).then(|| "each approved passage looked at once by Prompt Shields".to_owned());
+        let priced = (expected_usd > Usd::ZERO).then(|| format!("prices as read on {}", Prices::read_on()));
         StageEstimate {
             stage: stage.to_string(),
             provider: provider.to_owned(),
             questions,
             expected_usd,
             most_usd: most,
-            assumes: [counts].into_iter().chain(assumes).chain(priced).collect(),
+            assumes: [counts].into_iter().chain(assumes).chain(once).chain(priced).collect(),
         }
     };
     vec![
