@@ -1,7 +1,7 @@
 //! Customer Personalization Orchestrator: marketing messages whose every claim is checked against an approved source.
 //!
 //! `ARCHITECTURE.md` has the map. Dependencies point downwards: `cli` -> `functions` -> `orchestration` -> `agents` ->
-//! `stats`, `store`, `config` -> `domain`.
+//! `providers`, `stats`, `store`, `config` -> `domain`.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::dbg_macro, clippy::todo, clippy::unwrap_used, clippy::uninlined_format_args)]
@@ -14,9 +14,11 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod functions;
+pub mod identity;
 pub mod ingest;
 pub mod orchestration;
 pub mod package;
+pub mod providers;
 pub mod report;
 pub mod stats;
 pub mod store;

@@ -10,7 +10,6 @@ use cpo::{
             design::Design,
         },
         generation::{Brief, Source, Writer as _, composer::Composer, phrases},
-        provider::Meter,
         retrieval::{Hit, Query, Retrieved, Retriever as _, full_text::FullText, library::Library},
         safety::{Gate, Lexicon},
         segmentation::{Fitter, Model, Next, Plan, Profile, Tally},
@@ -38,6 +37,7 @@ use cpo::{
         start::Start,
         turn::History,
     },
+    providers::Meter,
     store::Memory,
 };
 use jiff::civil::date;
@@ -295,6 +295,7 @@ async fn write_the_examples() {
         slots: &campaign.generation.slots,
         candidate: 0,
         seed: 1,
+        review: &|_| Vec::new(),
     };
     let draft = Composer.write(&brief, &free).await.unwrap();
     write("draft-1", &draft);

@@ -23,8 +23,8 @@ use super::{
     workshop::{Output, Setback, Trouble},
 };
 use crate::{
-    agents::provider::ErrorKind,
     domain::{money::Usd, variant::Usage},
+    providers::ErrorKind,
     store,
     telemetry::{self, Outcome as Ended},
 };

@@ -16,11 +16,7 @@ use std::{
 
 use async_trait::async_trait;
 use cpo::{
-    agents::{
-        ProviderError,
-        generation::{Brief, Writer, composer::Composer},
-        provider::Meter,
-    },
+    agents::generation::{Brief, Writer, composer::Composer},
     domain::{
         money::Usd,
         variant::{Draft, Usage},
@@ -31,6 +27,7 @@ use cpo::{
         stage::Stage,
         workshop::Providers,
     },
+    providers::{Meter, ProviderError},
     store::{BlobPath, Embedded, Store},
 };
 use futures::{StreamExt as _, stream};

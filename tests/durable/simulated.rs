@@ -8,7 +8,6 @@ use std::{
 
 use async_trait::async_trait;
 use cpo::{
-    agents::{ProviderError, provider::ErrorKind},
     domain::{digest::Digest, money::Usd, variant::Usage},
     orchestration::{
         instance::{Allowances, Fact, Instance, Plan},
@@ -16,6 +15,7 @@ use cpo::{
         stage::{Stage, Step},
         workshop::{Agents, Output, Setback, Trouble},
     },
+    providers::{ErrorKind, ProviderError},
 };
 
 /// How large the campaign is.

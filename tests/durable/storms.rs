@@ -10,9 +10,7 @@ use std::{
 use async_trait::async_trait;
 use cpo::{
     agents::{
-        ProviderError,
         generation::{Brief, Writer, composer::Composer},
-        provider::{ErrorKind, Meter},
         safety::{HarmScreen, Lexicon},
     },
     domain::{
@@ -33,6 +31,7 @@ use cpo::{
         start::Start,
         workshop::{Providers, Workshop},
     },
+    providers::{ErrorKind, Meter, ProviderError},
     store::{Memory, Store},
 };
 use jiff::Timestamp;
@@ -191,8 +190,11 @@ impl World {
 
     async fn with(writer: Provider, screen: Provider, write: impl FnOnce(Arc<Provider>) -> Arc<dyn Writer>) -> Self {
         let (writer, screen) = (Arc::new(writer), Arc::new(screen));
-        let providers =
-            Providers { writer: write(Arc::clone(&writer)), screen: Arc::new(StormyScreen(Arc::clone(&screen))) };
+        let providers = Providers {
+            writer: write(Arc::clone(&writer)),
+            screen: Arc::new(StormyScreen(Arc::clone(&screen))),
+            ..Providers::default()
+        };
         let folder = Folder::new(Method::Rules, 60).edited("candidates = 2", "candidates = 4");
         let plan = Plan::read(&folder.path("campaign.toml"), None, |_| None).unwrap();
         let (start, library) = plan.start(&folder.path("customers.csv")).unwrap();

@@ -14,13 +14,13 @@ use super::{
     sentences::{self, Sentence},
 };
 use crate::{
-    agents::provider::{ErrorKind, Meter, ProviderError},
     domain::{
         channel::Channel,
         content::{Category, Document, Passage},
         digest::Digest,
         variant::{Claim, Draft, Field, Message, Usage, longest_filled},
     },
+    providers::{ErrorKind, Meter, ProviderError},
 };
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -384,6 +384,7 @@ mod tests {
                 slots: &self.campaign.generation.slots,
                 candidate,
                 seed,
+                review: &|_| Vec::new(),
             }
         }
     }

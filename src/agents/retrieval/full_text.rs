@@ -12,11 +12,11 @@ use tantivy::{
 
 use super::{Hit, Query, Retriever, library::Library};
 use crate::{
-    agents::provider::{ErrorKind, Meter, ProviderError},
     domain::{
         content::Document,
         id::{Locale, PassageId},
     },
+    providers::{ErrorKind, Meter, ProviderError},
 };
 
 /// Marks a document without a limit of that kind. No name of a segment, locale or channel is a line end.

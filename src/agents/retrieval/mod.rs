@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    agents::provider::{Meter, ProviderError},
     domain::{
         channel::Channel,
         id::{Locale, PassageId, SegmentName},
         money::Usd,
     },
+    providers::{Meter, ProviderError},
 };
 
 /// What is wanted for one cell's messages. The date is fixed when the retriever is made.

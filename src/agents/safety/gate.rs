@@ -6,7 +6,6 @@ use jiff::civil::Date;
 
 use crate::{
     agents::{
-        provider::{Meter, ProviderError},
         retrieval::{Hit, library::Library},
         safety::{
             HarmScreen,
@@ -20,6 +19,7 @@ use crate::{
         variant::{Cell, Draft, Slots, with_fallbacks},
         verdict::{Decision, Finding, Severities, Verdict},
     },
+    providers::{Meter, ProviderError},
 };
 
 /// All that is needed to judge the drafts of one cell.
@@ -99,10 +99,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        agents::{
-            provider::ErrorKind,
-            safety::{Lexicon, fixture},
-        },
+        agents::safety::{Lexicon, fixture},
         config::campaign::Thresholds,
         domain::{
             channel::Channel,
@@ -112,6 +109,7 @@ mod tests {
             variant::{Citation, Claim, Field, Message, Slot, Span, Usage},
             verdict::{Rule, Severity},
         },
+        providers::ErrorKind,
     };
 
     const KETTLE: &str = "The Morrow Kettle costs $79.00.";

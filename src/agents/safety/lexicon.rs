@@ -9,11 +9,9 @@ use regex::{Regex, RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
 use crate::{
-    agents::{
-        provider::{Meter, ProviderError},
-        safety::{HarmScreen, folded::Folded},
-    },
+    agents::safety::{HarmScreen, folded::Folded},
     domain::verdict::{Harm, Severities, Severity},
+    providers::{Meter, ProviderError},
 };
 
 /// Built once; cheap to copy.

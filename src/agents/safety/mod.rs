@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    agents::provider::{Meter, ProviderError},
     domain::{money::Usd, verdict::Severities},
+    providers::{Meter, ProviderError},
 };
 
 mod canonical;

@@ -126,7 +126,7 @@ impl Place {
 
 /// One that may take turns, and is asked to do no work.
 fn engine(store: Store) -> Engine {
-    let workshop = Workshop::new(store.clone(), std::env::temp_dir(), Providers::default());
+    let workshop = Workshop::new(store.clone(), std::env::temp_dir(), Providers::of_environment());
     Engine::new(store, Arc::new(workshop), Clock::default())
 }
 

@@ -156,7 +156,7 @@ impl Answers {
     /// One entry for each provider. Of an item, the attempt that was done counts, or else the last.
     async fn add(&mut self, job: Job<'_>, stage: Stage) -> Result<(), Trouble> {
         let present = match stage {
-            Stage::Generate => job.workshop.providers.writer.name(),
+            Stage::Generate => job.providers()?.writer.name(),
             _ => stage.as_str(),
         };
         let mut usages: BTreeMap<String, Usage> = BTreeMap::new();

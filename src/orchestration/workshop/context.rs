@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use jiff::civil::Date;
@@ -18,6 +18,7 @@ use super::{
     fit,
     folder::Folder,
     ingest::Admitted,
+    providers::{Chosen, Providers},
     records::Records,
     release::Released,
 };
@@ -28,7 +29,7 @@ use crate::{
         retrieval::{Query, full_text::FullText, library::Library},
         segmentation::Model,
     },
-    domain::{attribute::Attributes, customer::ShardId, digest::Digest, phrases::PhraseBook},
+    domain::{attribute::Attributes, customer::ShardId, digest::Digest, phrases::PhraseBook, problem::Problem},
     orchestration::{
         finished::Variants,
         names::{self, Run},
@@ -45,6 +46,7 @@ pub struct Context {
     /// The day for which approvals, validity windows and offers are judged.
     pub date: Date,
     pub phrases: PhraseBook,
+    chosen: OnceLock<Result<Chosen, Vec<Problem>>>,
     content: OnceCell<Arc<Library>>,
     index: OnceCell<Arc<FullText>>,
     admitted: OnceCell<Admitted>,
@@ -70,6 +72,7 @@ impl Context {
             attributes: start.campaign.attributes(),
             date: date.ok_or_else(|| Trouble::Defect("the campaign was started without a date".into()))?,
             phrases: phrases::phrase_book(&start.campaign),
+            chosen: OnceLock::new(),
             start,
             content: OnceCell::new(),
             index: OnceCell::new(),
@@ -80,6 +83,11 @@ impl Context {
             tasks: OnceCell::new(),
             delivering: OnceCell::new(),
         })
+    }
+
+    pub fn chosen(&self, providers: &Providers) -> Result<&Chosen, Trouble> {
+        let chosen = self.chosen.get_or_init(|| providers.chosen(&self.start.campaign));
+        chosen.as_ref().map_err(|problems| Trouble::Problems(problems.clone()))
     }
 
     /// As it was when the campaign was started.

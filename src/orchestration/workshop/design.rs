@@ -57,7 +57,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let campaign = &context.start.campaign;
     let sizes: Vec<_> = profiles.iter().map(|profile| (profile.name.clone(), profile.customers)).collect();
     let design = Design::plan(campaign, &sizes);
-    let providers = &job.workshop.providers;
+    let providers = &job.providers()?;
     let plan = Plan {
         queries: count(cells::queries(campaign, &segments).len())?,
         variants: count(cells::tasks(campaign, &segments).len())?,

@@ -2,14 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Job, Output, Setback, answered, retrieve};
+use super::{Job, Output, Setback, answered, retrieve, screen};
 use crate::{
-    agents::{
-        generation::{Brief, Source},
-        provider::Meter,
-    },
+    agents::generation::{Brief, Source},
     domain::variant::Draft,
     orchestration::stage::Agent,
+    providers::Meter,
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +35,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let library = context.content(records).await?;
     let source = |(document, passage)| Source { document, passage };
     let sources: Vec<_> = retrieved.hits.iter().filter_map(|hit| library.passage(&hit.passage).map(source)).collect();
+    let gate = screen::gate(job, &retrieved).await?;
     let brief = Brief {
         cell: &task.cell,
         segment: segments.iter().find(|segment| Some(&segment.name) == task.cell.segment.as_ref()),
@@ -48,13 +47,14 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
         slots: &campaign.generation.slots,
         candidate: task.candidate,
         seed: campaign.generation.seed,
+        review: &|draft| gate.check_text(&task.cell, draft),
     };
-    let writer = &job.workshop.providers.writer;
+    let writer = &job.providers()?.writer;
     let meter = Meter::new(job.item.allowance);
     let draft = match answered(Agent::Generate, &job.workshop.limits.writer, writer.write(&brief, &meter)).await {
         Ok(draft) => Answer::Written(draft),
-        Err(error) if error.is_temporary() => return Err(Setback { trouble: error.into(), usage: meter.spent() }),
-        Err(error) => Answer::Refused(error.to_string()),
+        Err(error) if error.is_final() => Answer::Refused(error.to_string()),
+        Err(error) => return Err(Setback { trouble: error.into(), usage: meter.spent() }),
     };
     Ok(Output::new(None, meter.spent(), &Drafted { writer: writer.name().to_owned(), draft })?)
 }

@@ -51,6 +51,7 @@ pub struct Admitted {
 }
 
 pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
+    job.providers()?;
     let (context, folder) = (job.context, job.folder());
     let start = &context.start;
     let scratch = job.workshop.scratch.as_path();

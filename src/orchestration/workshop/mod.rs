@@ -30,6 +30,7 @@ mod generate;
 mod ingest;
 mod label;
 mod playbook;
+mod providers;
 mod records;
 mod release;
 mod retrieve;
@@ -44,10 +45,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-pub use self::{close::Closed, collect::Collected, ingest::Admitted, playbook::Playbook, records::Records};
+pub use self::{
+    close::Closed, collect::Collected, ingest::Admitted, playbook::Playbook, providers::Providers, records::Records,
+};
 use self::{
     context::{Context, Contexts},
     folder::Folder,
+    providers::Chosen,
 };
 use super::{
     instance::{Fact, Instance},
@@ -55,13 +59,8 @@ use super::{
     stage::{Agent, Stage},
 };
 use crate::{
-    agents::{
-        ProviderError,
-        generation::{Writer, composer::Composer},
-        provider::{ErrorKind, Limiter},
-        safety::{HarmScreen, Lexicon},
-    },
     domain::{problem::Problem, variant::Usage},
+    providers::{ErrorKind, Limiter, ProviderError},
     store::{self, Store},
     telemetry::{self, Outcome},
 };
@@ -71,26 +70,6 @@ const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
 
 /// How long a question waits for its turn: well below the time that an item has, which is meant for the answer.
 const TURN: Duration = Duration::from_secs(60);
-
-/// Who answers the agents' questions.
-#[derive(Clone)]
-pub struct Providers {
-    pub writer: Arc<dyn Writer>,
-    pub screen: Arc<dyn HarmScreen>,
-}
-
-impl Default for Providers {
-    /// Those that need no service.
-    fn default() -> Self {
-        Self { writer: Arc::new(Composer), screen: Arc::new(Lexicon::default()) }
-    }
-}
-
-impl fmt::Debug for Providers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Providers").field("writer", &self.writer.name()).finish_non_exhaustive()
-    }
-}
 
 /// Whoever does the items. The engine knows nothing else of them, so that its rules can be put to the test without
 /// them.
@@ -165,6 +144,11 @@ impl<'a> Job<'a> {
         Folder { blobs: self.records.blobs, run: self.records.run }
     }
 
+    /// Those that the campaign names; the first item of a run asks, so that one that is not set up costs nothing.
+    fn providers(&self) -> Result<&'a Chosen, Trouble> {
+        self.context.chosen(&self.workshop.providers)
+    }
+
     /// The item's part of all that the stage has to do.
     fn pick<'b, T>(&self, all: &'b [T]) -> Result<&'b T, Trouble> {
         let Item { step, index, .. } = self.item;
@@ -205,7 +189,7 @@ async fn answered<T>(
     match answer.as_ref().map_err(|error| error.kind) {
         Ok(_) | Err(ErrorKind::Rejected) => permit.succeeded(),
         Err(ErrorKind::Throttled { retry_after }) => permit.throttled(retry_after),
-        Err(ErrorKind::Unavailable) => permit.failed(),
+        Err(ErrorKind::Unavailable | ErrorKind::Misconfigured) => permit.failed(),
         // Nothing was asked.
         Err(ErrorKind::OverAllowance) => drop(permit),
     }
@@ -234,7 +218,7 @@ pub enum Trouble {
     Problems(Vec<Problem>),
     /// It is done again, some times at most; a throttled one as often as it takes.
     #[error(transparent)]
-    Provider(#[from] ProviderError),
+    Provider(ProviderError),
     #[error(transparent)]
     Store(#[from] store::Error),
     /// Something that must not be: it is tried again, and then given up.
@@ -270,6 +254,16 @@ impl Trouble {
             });
         }
         Self::Defect(error)
+    }
+}
+
+impl From<ProviderError> for Trouble {
+    fn from(error: ProviderError) -> Self {
+        if error.kind != ErrorKind::Misconfigured {
+            return Self::Provider(error);
+        }
+        let remedy = "see what `cpo doctor` says of it, mend it, and rewind the campaign: it goes on from here";
+        Self::Problems(vec![Problem::new(error.to_string(), remedy)])
     }
 }
 

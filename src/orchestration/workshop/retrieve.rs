@@ -4,12 +4,10 @@ use std::path::Path;
 
 use super::{Job, Output, Setback, Trouble, answered, cells};
 use crate::{
-    agents::{
-        provider::Meter,
-        retrieval::{Query, Retrieved, Retriever as _},
-    },
+    agents::retrieval::{Query, Retrieved, Retriever as _},
     domain::{problem::Problem, variant::Cell},
     orchestration::stage::{Agent, Stage},
+    providers::Meter,
 };
 
 /// A segment for which nothing may be said stops the campaign here, before anything is generated.

@@ -8,25 +8,18 @@ mod sas;
 mod settings;
 mod upload;
 
-use std::{env, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use azure_core::{
-    credentials::TokenCredential,
-    http::{
-        ClientOptions, Context, HttpClientOptions, Request, RetryOptions, Transport, new_http_client,
-        policies::{Policy, PolicyResult},
-    },
-};
-use azure_identity::{
-    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
-    WorkloadIdentityCredential,
+use azure_core::http::{
+    ClientOptions, Context, HttpClientOptions, Request, RetryOptions, Transport, new_http_client,
+    policies::{Policy, PolicyResult},
 };
 use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
 use azure_storage_queue::{QueueServiceClient, QueueServiceClientOptions};
 
 use super::{Error, Store};
-use crate::{telemetry::trace, tls};
+use crate::{identity::Identity, telemetry::trace, tls};
 use blobs::AzureBlobs;
 use connection::{Access, Connection};
 use queues::AzureQueues;
@@ -117,33 +110,6 @@ impl Policy for Traced {
             request.insert_header("traceparent", parent);
         }
         next[0].send(context, request, &next[1..]).await
-    }
-}
-
-/// Who this process is to Microsoft Entra ID.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Identity {
-    /// Whoever runs the process has said which identity it is to have by the variables that he has set: those of AKS, or
-    /// those of App Service, Functions and Container Apps. A laptop has none of them.
-    Found,
-    /// One that the platform manages; by its client id where it is not the system's own.
-    Managed { client: Option<String> },
-}
-
-impl Identity {
-    fn credential(self) -> azure_core::Result<Arc<dyn TokenCredential>> {
-        let client = match self {
-            Self::Managed { client } => client,
-            Self::Found if env::var_os("AZURE_FEDERATED_TOKEN_FILE").is_some() => {
-                return Ok(WorkloadIdentityCredential::new(None)?);
-            }
-            Self::Found if env::var_os("IDENTITY_ENDPOINT").is_some() => None,
-            Self::Found => return Ok(DeveloperToolsCredential::new(None)?),
-        };
-        let client = client.or_else(|| env::var("AZURE_CLIENT_ID").ok());
-        let user_assigned_id = client.map(UserAssignedId::ClientId);
-        let options = ManagedIdentityCredentialOptions { user_assigned_id, ..Default::default() };
-        Ok(ManagedIdentityCredential::new(Some(options))?)
     }
 }
 

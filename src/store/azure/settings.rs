@@ -1,9 +1,7 @@
 //! What a function app's settings say of its storage account.
 
-use super::{
-    Identity,
-    connection::{Access, Connection, InvalidConnection},
-};
+use super::connection::{Access, Connection, InvalidConnection};
+use crate::identity::Identity;
 
 /// Names the setting that must be mended, never what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,20 +5,18 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use futures::FutureExt;
 
 use crate::{
-    agents::{
-        provider::{ErrorKind, Meter, ProviderError},
-        safety::HarmScreen,
-    },
+    agents::safety::HarmScreen,
     config::campaign::Thresholds,
     domain::verdict::{Finding, Harm, Rule, Severities},
+    providers::{ErrorKind, Meter, ProviderError},
 };
 
 /// A screen that has not answered by then has failed. It must await what it waits for: a screen that blocks its thread
 /// cannot be timed out.
 pub const TIME_OUT: Duration = Duration::from_secs(30);
 
-/// Asks the screen. An error that may pass, time-outs among them, is one: the text is judged another time. What would
-/// happen again (any other error, a panic) is a finding that blocks.
+/// Asks the screen. An error that may pass or that its operator can mend, time-outs among them, is one: the text is judged
+/// another time. What would happen again (any other error, a panic) is a finding that blocks.
 pub async fn check(
     screen: &dyn HarmScreen,
     text: &str,
@@ -30,7 +28,7 @@ pub async fn check(
     let answer = AssertUnwindSafe(async { screen.screen(text, meter).await }).catch_unwind();
     let why = match tokio::time::timeout(TIME_OUT, answer).await {
         Ok(Ok(Ok(severities))) => return Ok((Some(severities), against(&severities, block_at))),
-        Ok(Ok(Err(error))) if error.is_temporary() => return Err(error),
+        Ok(Ok(Err(error))) if !error.is_final() => return Err(error),
         Ok(Ok(Err(error))) => format!("the harm screen failed: {error}"),
         Ok(Err(_)) => "the harm screen broke down".to_owned(),
         Err(_) => {

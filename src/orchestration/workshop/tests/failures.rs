@@ -10,10 +10,8 @@ use super::{
 };
 use crate::{
     agents::{
-        ProviderError,
         experimentation::deliveries::Table,
         generation::{Brief, Writer, composer::Composer},
-        provider::{ErrorKind, Meter},
     },
     domain::{
         customer::ShardId,
@@ -31,6 +29,7 @@ use crate::{
         stage::Stage,
         workshop::{Agents as _, Providers, Setback, Trouble, Workshop},
     },
+    providers::{ErrorKind, Meter, ProviderError},
     report::Report,
     store::{self, Precondition},
 };

@@ -1,13 +1,24 @@
-//! Calls to providers (an index, a model, a screen): how they fail, what they may cost, how many run at once.
+//! Calls to providers (an index, a model, a screen): how they fail, what they may cost, how many run at once; and
+//! the clients of those behind HTTP.
+//!
+//! [`service`] is what all of them have in common: one call, its tries, its faults. What a client knows beyond it is the
+//! contract of its service. Agents know providers by their own traits only.
 
+mod breaker;
+mod credential;
 mod limiter;
 mod meter;
+pub mod openai;
+pub mod service;
+mod services;
 
 use std::time::Duration;
 
 pub use self::{
+    credential::Credential,
     limiter::{Limiter, Permit},
     meter::{Meter, Reserved},
+    services::{Services, Settings},
 };
 
 /// A provider gave no usable answer. Whoever asked must treat the question as unanswered: nothing is retrieved,
@@ -33,13 +44,16 @@ pub enum ErrorKind {
     Unavailable,
     /// The provider will not answer this question, today or tomorrow.
     Rejected,
+    /// The provider cannot be used as it is set up: a credential, a role, an address, a name. Whoever operates the
+    /// campaign must mend that; until then no question is answered.
+    Misconfigured,
     /// The call was not made: it could cost more than is left.
     OverAllowance,
 }
 
 impl ProviderError {
-    /// The same question may be answered later.
-    pub fn is_temporary(&self) -> bool {
-        matches!(self.kind, ErrorKind::Throttled { .. } | ErrorKind::Unavailable)
+    /// The question has its answer: there is none. Neither asking again nor mending anything gives another.
+    pub fn is_final(&self) -> bool {
+        matches!(self.kind, ErrorKind::Rejected | ErrorKind::OverAllowance)
     }
 }

@@ -160,7 +160,7 @@ mod tests {
             refused.to_string(),
             "test: the call could cost $0.000001, and $0.00 is left of the $0.000010 allowed"
         );
-        assert!(!refused.is_temporary());
+        assert!(refused.is_final());
         meter.reserve("test", Usd::ZERO).unwrap().settle(Usage::default());
     }
 }

@@ -1,0 +1,84 @@
+//! Who answers the agents' questions.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    agents::{
+        generation::{
+            Writer,
+            composer::Composer,
+            model::{Model, Price},
+        },
+        safety::{HarmScreen, Lexicon},
+    },
+    config::{
+        Campaign,
+        campaign::{ScreenName, WriterName},
+    },
+    domain::problem::Problem,
+    providers::{Services, openai::OpenAi},
+};
+
+/// All that this process has. Campaigns choose from it by name.
+#[derive(Clone)]
+pub struct Providers {
+    /// The writer and the screen that need no service.
+    pub writer: Arc<dyn Writer>,
+    pub screen: Arc<dyn HarmScreen>,
+    pub services: Arc<Services>,
+}
+
+impl Default for Providers {
+    /// Those that need no service, and no service.
+    fn default() -> Self {
+        Self { writer: Arc::new(Composer), screen: Arc::new(Lexicon::default()), services: Arc::new(Services::none()) }
+    }
+}
+
+impl Providers {
+    /// With the services of the environment's settings.
+    pub fn of_environment() -> Self {
+        Self { services: Arc::new(Services::from_environment()), ..Self::default() }
+    }
+
+    /// Those that the campaign names. One that is not set up here is a problem, before anything is asked.
+    pub fn chosen(&self, campaign: &Campaign) -> Result<Chosen, Vec<Problem>> {
+        let names = &campaign.providers;
+        let writer = match names.generation {
+            WriterName::Embedded => Ok(Arc::clone(&self.writer)),
+            WriterName::AzureOpenai => self.services.azure_openai().and_then(|client| model(client, campaign)),
+            WriterName::Openai => self.services.openai().and_then(|client| model(client, campaign)),
+        };
+        let screen = match names.safety {
+            ScreenName::Embedded => Ok(Arc::clone(&self.screen)),
+            ScreenName::AzureContentSafety => Err(unknown("safety")),
+        };
+        match (writer, screen) {
+            (Ok(writer), Ok(screen)) => Ok(Chosen { writer, screen }),
+            (writer, screen) => Err([writer.err(), screen.err()].into_iter().flatten().collect()),
+        }
+    }
+}
+
+fn model(client: Arc<OpenAi>, campaign: &Campaign) -> Result<Arc<dyn Writer>, Problem> {
+    let model = Model::new(client, &campaign.generation.model, |_| Ok(Price::default()))?;
+    Ok(Arc::new(model))
+}
+
+fn unknown(agent: &str) -> Problem {
+    Problem::new("this version cannot ask that provider yet", "leave the key out")
+        .at_field(format!("providers.{agent}"))
+}
+
+impl fmt::Debug for Providers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Providers").field("writer", &self.writer.name()).finish_non_exhaustive()
+    }
+}
+
+/// Those of one campaign.
+#[derive(Clone)]
+pub struct Chosen {
+    pub writer: Arc<dyn Writer>,
+    pub screen: Arc<dyn HarmScreen>,
+}

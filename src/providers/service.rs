@@ -1,0 +1,434 @@
+//! A service behind HTTP: one client stack for all providers.
+//!
+//! [`Service::send`] makes one call. What surely was not done it tries again a few times, after a wait with jitter or as
+//! long as the service says; what may have been done, and charged for, it never repeats by itself: whoever counts the
+//! money decides. A service that does not answer at all is left alone for a while ([`super::breaker`]).
+//!
+//! Nothing of a request or an answer is logged. Messages name the service, the operation, the status, the service's own
+//! code and request id; its own words only where the request held nothing of a customer's.
+
+use std::{
+    error::Error as _,
+    hash::{BuildHasher as _, RandomState},
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{
+    Client, Method, StatusCode, Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    redirect,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument as _;
+
+use super::{Credential, ErrorKind, ProviderError, breaker::Breaker};
+use crate::{telemetry::trace, tls};
+
+/// How often a call that was not done is made, the first included.
+const TRIES: u32 = 3;
+
+/// The longest wait between two tries; who is asked to wait longer puts the question off.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// No answer that a client waits for is larger.
+const MOST_BYTES: usize = 8 << 20;
+
+#[derive(Debug)]
+pub struct Service {
+    name: &'static str,
+    address: Url,
+    credential: Credential,
+    http: Client,
+    breaker: Breaker,
+}
+
+/// Why an address cannot be a service's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAddress {
+    #[error("it is no address: {0}")]
+    NotUrl(String),
+    #[error("it must begin with https://, or be on this machine")]
+    Insecure,
+    #[error("it may not hold a user, a query or a fragment")]
+    TooMuch,
+}
+
+/// One request, as often as it is sent.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// For messages and traces, e.g. `chat`.
+    pub operation: &'static str,
+    method: Method,
+    /// Below the service's address; its segments are encoded already.
+    path: String,
+    query: Vec<(&'static str, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+    within: Duration,
+    is_public: bool,
+}
+
+impl Call {
+    /// Within a minute, unless it is said otherwise.
+    pub fn new(operation: &'static str, method: Method, path: impl Into<String>) -> Self {
+        Self {
+            operation,
+            method,
+            path: path.into(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            within: Duration::from_mins(1),
+            is_public: false,
+        }
+    }
+
+    pub fn get(operation: &'static str, path: impl Into<String>) -> Self {
+        Self::new(operation, Method::GET, path)
+    }
+
+    pub fn post(operation: &'static str, path: impl Into<String>) -> Self {
+        Self::new(operation, Method::POST, path)
+    }
+
+    pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// # Panics
+    ///
+    /// Where the body is no JSON, such as a map whose keys are no strings.
+    pub fn json(self, body: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(body).expect("a request is JSON");
+        self.bytes(HeaderValue::from_static("application/json"), body)
+    }
+
+    pub fn bytes(mut self, content_type: HeaderValue, body: impl Into<Bytes>) -> Self {
+        self.headers.insert(CONTENT_TYPE, content_type);
+        self.body = body.into();
+        self
+    }
+
+    /// The time for all its tries and the waits between them.
+    pub fn within(mut self, within: Duration) -> Self {
+        self.within = within;
+        self
+    }
+
+    /// It holds nothing of a customer's, so that what the service says of it may be told.
+    pub fn public(mut self) -> Self {
+        self.is_public = true;
+        self
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub service: &'static str,
+    pub operation: &'static str,
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// A call without a usable answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    pub service: &'static str,
+    pub kind: ErrorKind,
+    /// `None`: there was no answer.
+    pub status: Option<StatusCode>,
+    /// The service's own name for it, e.g. `content_filter`.
+    pub code: Option<String>,
+    /// For people, see the module.
+    pub message: String,
+    /// The answer, where it is JSON; for the service's client, never for people.
+    pub body: Value,
+    /// It may have been done, and charged for, all the same.
+    pub may_have_cost: bool,
+}
+
+impl From<Fault> for ProviderError {
+    fn from(fault: Fault) -> Self {
+        Self { provider: fault.service, kind: fault.kind, message: fault.message }
+    }
+}
+
+impl Service {
+    /// Connects to nobody yet.
+    ///
+    /// # Panics
+    ///
+    /// Where the TLS library cannot be set up, which does not depend on the arguments.
+    pub fn new(name: &'static str, address: &str, credential: Credential) -> Result<Self, InvalidAddress> {
+        let address = parse(address, &credential)?;
+        tls::set_up();
+        let mut http = Client::builder()
+            .user_agent(concat!("cpo/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_WITHIN)
+            // A service that sends its callers elsewhere is not the one that was set up, and may not get the key.
+            .redirect(redirect::Policy::none())
+            .http2_adaptive_window(true);
+        if is_here(&address) {
+            http = http.no_proxy();
+        }
+        let http = http.build().expect("the TLS library can be set up");
+        Ok(Self { name, address, credential, http, breaker: Breaker::default() })
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub fn address(&self) -> &Url {
+        &self.address
+    }
+
+    /// The answer's JSON.
+    pub async fn ask<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Fault> {
+        self.send(call).await?.json()
+    }
+
+    /// An answer that says that the call was done (2xx).
+    pub async fn send(&self, call: &Call) -> Result<Answer, Fault> {
+        let deadline = Instant::now() + call.within;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            if let Err(wait) = self.breaker.admit() {
+                let message = format!("{}: it has not answered lately, and is left alone for now", call.operation);
+                return Err(self.fault(ErrorKind::Throttled { retry_after: Some(wait) }, message));
+            }
+            let span = tracing::info_span!("provider_call", provider = self.name, operation = call.operation, tried);
+            let fault = match timeout_at(deadline, self.once(call)).instrument(span).await {
+                Ok(Ok(answer)) => {
+                    self.breaker.answered();
+                    return Ok(answer);
+                }
+                Ok(Err(fault)) => fault,
+                Err(_) => {
+                    let message = format!("{}: no answer within {} s", call.operation, call.within.as_secs());
+                    Fault { may_have_cost: true, ..self.fault(ErrorKind::Unavailable, message) }
+                }
+            };
+            let is_down = fault.kind == ErrorKind::Unavailable;
+            if is_down {
+                self.breaker.failed();
+            } else {
+                self.breaker.answered();
+            }
+            let wait = wait(tried);
+            if !is_down || fault.may_have_cost || tried == TRIES || Instant::now() + wait >= deadline {
+                return Err(fault);
+            }
+            tracing::debug!(provider = self.name, operation = call.operation, error = fault.message, "is tried again");
+            sleep(wait).await;
+        }
+    }
+
+    async fn once(&self, call: &Call) -> Result<Answer, Fault> {
+        let mut address = self.address.clone();
+        let path = format!("{}/{}", address.path().trim_end_matches('/'), call.path.trim_start_matches('/'));
+        address.set_path(&path);
+        let mut request = self
+            .http
+            .request(call.method.clone(), address)
+            .query(&call.query)
+            .headers(call.headers.clone())
+            .body(call.body.clone());
+        if let Some(parent) = trace::parent() {
+            request = request.header("traceparent", parent);
+        }
+        let request = self.credential.sign(request).await.map_err(|error| {
+            let message = format!(
+                "{}: there is no token of this process's Entra identity: {error}; log in with `az login`, or give the \
+                 app a managed identity",
+                call.operation
+            );
+            self.fault(ErrorKind::Misconfigured, message)
+        })?;
+        let mut response = request.send().await.map_err(|error| self.not_sent(call, error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.not_sent(call, error))? {
+            if body.len() + chunk.len() > MOST_BYTES {
+                let message = format!("{}: its answer is larger than {} MiB", call.operation, MOST_BYTES >> 20);
+                let fault = self.fault(ErrorKind::Unavailable, message);
+                return Err(Fault { status: Some(status), may_have_cost: true, ..fault });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let answer = Answer { service: self.name, operation: call.operation, status, headers, body: body.freeze() };
+        if status.is_success() { Ok(answer) } else { Err(self.refused(call, &answer)) }
+    }
+
+    /// The connection could not be made, or broke.
+    fn not_sent(&self, call: &Call, error: reqwest::Error) -> Fault {
+        let was_sent = !(error.is_connect() || error.is_builder());
+        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+        let why = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
+        let host = self.address.host_str().unwrap_or_default();
+        let what = if was_sent { "the connection broke" } else { "cannot be reached" };
+        let message = format!("{}: {host} {what}: {why}", call.operation);
+        Fault { may_have_cost: was_sent, ..self.fault(ErrorKind::Unavailable, message) }
+    }
+
+    /// An answer that is none.
+    fn refused(&self, call: &Call, answer: &Answer) -> Fault {
+        let Answer { status, headers, .. } = answer;
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let code = ["/error/code", "/error/type", "/error_code", "/code"].iter().find_map(|at| code(body.pointer(at)?));
+        let retry_after = retry_after(headers, SystemTime::now());
+        let kind = match (status.as_u16(), retry_after) {
+            (429, _) if code.as_deref().is_some_and(is_out_of_credit) => ErrorKind::Misconfigured,
+            (429, _) => ErrorKind::Throttled { retry_after },
+            (503, Some(_)) => ErrorKind::Throttled { retry_after },
+            (408 | 409 | 425 | 500 | 502..=599, _) => ErrorKind::Unavailable,
+            (300..=399 | 401 | 402 | 403 | 404 | 405 | 407 | 410 | 415 | 421 | 501, _) => ErrorKind::Misconfigured,
+            _ => ErrorKind::Rejected,
+        };
+        let mut message = format!("{}: {status}", call.operation);
+        if let Some(code) = &code {
+            message.push_str(&format!(", {code}"));
+        }
+        let said = ["/error/message", "/message", "/error"].iter().find_map(|at| body.pointer(at)?.as_str());
+        // What is about the set-up says nothing of what was asked.
+        if let Some(said) = said.filter(|_| call.is_public || kind == ErrorKind::Misconfigured) {
+            message.push_str(": ");
+            message.extend(said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300));
+        }
+        if let Some(remedy) = remedy(*status) {
+            message.push_str(&format!("; {remedy}"));
+        }
+        if let Some(id) = request_id(headers) {
+            message.push_str(&format!(" (request {id})"));
+        }
+        Fault { status: Some(*status), code, body, ..self.fault(kind, message) }
+    }
+
+    fn fault(&self, kind: ErrorKind, message: String) -> Fault {
+        Fault { service: self.name, kind, status: None, code: None, message, body: Value::Null, may_have_cost: false }
+    }
+}
+
+impl Answer {
+    /// An answer that is no JSON, or not of the expected shape, is as good as none.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if !(essence == "application/json" || essence.ends_with("+json")) {
+            return Err(self.unusable(format!("its answer is `{essence}`, not JSON")));
+        }
+        let mut json = serde_json::Deserializer::from_slice(&self.body);
+        // Neither the value nor its neighbours are told: they may be a customer's.
+        serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let why = match error.inner().classify() {
+                serde_json::error::Category::Data => "is missing or not of the expected kind",
+                _ => "is no JSON",
+            };
+            self.unusable(format!("its answer is not understood: `{}` {why}", error.path()))
+        })
+    }
+
+    /// The call was done; what it gave cannot be used.
+    pub fn unusable(&self, why: String) -> Fault {
+        let mut message = format!("{}: {why}", self.operation);
+        if let Some(id) = request_id(&self.headers) {
+            message.push_str(&format!(" (request {id})"));
+        }
+        Fault {
+            service: self.service,
+            kind: ErrorKind::Unavailable,
+            status: Some(self.status),
+            code: None,
+            message,
+            body: Value::Null,
+            may_have_cost: true,
+        }
+    }
+}
+
+fn parse(address: &str, credential: &Credential) -> Result<Url, InvalidAddress> {
+    let url = Url::parse(address.trim()).map_err(|error| InvalidAddress::NotUrl(error.to_string()))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if is_here(&url) || !credential.is_secret() => {}
+        _ => return Err(InvalidAddress::Insecure),
+    }
+    let is_bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+    if is_bare && url.fragment().is_none() && url.has_host() { Ok(url) } else { Err(InvalidAddress::TooMuch) }
+}
+
+fn is_here(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Doubles with each try, shortened by up to a half.
+fn wait(tried: u32) -> Duration {
+    let share = RandomState::new().hash_one(tried) as f64 / u64::MAX as f64;
+    (FIRST_WAIT * 2_u32.pow(tried.min(8) - 1)).min(LONGEST_WAIT).mul_f64(0.5 + share / 2.0)
+}
+
+/// A code is a name, not a sentence.
+fn code(value: &Value) -> Option<String> {
+    let code = match value {
+        Value::String(code) => code.clone(),
+        Value::Number(code) => code.to_string(),
+        _ => return None,
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (!code.is_empty() && code.len() <= 64 && code.chars().all(is_name)).then_some(code)
+}
+
+/// A 429 that no waiting ends.
+fn is_out_of_credit(code: &str) -> bool {
+    matches!(code, "insufficient_quota" | "billing_hard_limit_reached")
+}
+
+fn remedy(status: StatusCode) -> Option<&'static str> {
+    Some(match status.as_u16() {
+        401 => "check the key, or that the identity's token is for this service",
+        403 => "give the identity its role on the resource, and look at the resource's network rules",
+        404 => "check the address and the names of deployment, index or version",
+        _ => return None,
+    })
+}
+
+/// By which the service's support finds the call.
+fn request_id(headers: &HeaderMap) -> Option<&str> {
+    let names = ["apim-request-id", "x-request-id", "x-ms-request-id", "request-id"];
+    let id = names.iter().find_map(|name| headers.get(*name)?.to_str().ok())?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (id.len() <= 64 && id.chars().all(is_plain)).then_some(id)
+}
+
+/// The most precise of the headers that say it: milliseconds, then seconds or a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let number = |text: &str, unit: f64| {
+        let seconds = text.parse::<f64>().ok()? * unit;
+        Duration::try_from_secs_f64(seconds).ok()
+    };
+    let milliseconds = ["retry-after-ms", "x-ms-retry-after-ms"].iter().find_map(|name| number(text(name)?, 0.001));
+    milliseconds.or_else(|| {
+        let said = text(RETRY_AFTER.as_str())?;
+        number(said, 1.0).or_else(|| {
+            let until = httpdate::parse_http_date(said).ok()?;
+            Some(until.duration_since(now).unwrap_or_default())
+        })
+    })
+}

@@ -1,0 +1,78 @@
+//! The services that this process may ask, by the settings of whoever runs it.
+//!
+//! A campaign names its providers; where they are and who we are to them is the operator's: environment variables, as the
+//! vendors name them. Nothing is read, and no setting can be wrong, before a campaign asks for the service.
+
+use std::{
+    env, fmt,
+    sync::{Arc, OnceLock},
+};
+
+use super::{openai::OpenAi, service::InvalidAddress};
+use crate::{domain::problem::Problem, providers::credential::InvalidKey};
+
+type Once<T> = OnceLock<Result<Arc<T>, Problem>>;
+
+/// One client of each for the whole process: they share connections, tokens and what is known of the service's health.
+pub struct Services {
+    settings: Settings,
+    azure_openai: Once<OpenAi>,
+    openai: Once<OpenAi>,
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
+}
+
+impl Services {
+    /// `value` gives a setting's text; an empty one counts as none.
+    pub fn new(value: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        let settings = Settings(Box::new(value));
+        Self { settings, azure_openai: Once::new(), openai: Once::new() }
+    }
+
+    pub fn from_environment() -> Self {
+        Self::new(|name| env::var(name).ok())
+    }
+
+    /// None at all.
+    pub fn none() -> Self {
+        Self::new(|_| None)
+    }
+
+    pub fn azure_openai(&self) -> Result<Arc<OpenAi>, Problem> {
+        self.azure_openai.get_or_init(|| OpenAi::azure(&self.settings).map(Arc::new)).clone()
+    }
+
+    pub fn openai(&self) -> Result<Arc<OpenAi>, Problem> {
+        self.openai.get_or_init(|| OpenAi::compatible(&self.settings).map(Arc::new)).clone()
+    }
+}
+
+/// Settings by name. What they hold is told to nobody.
+pub struct Settings(Box<dyn Fn(&str) -> Option<String> + Send + Sync>);
+
+impl Settings {
+    pub fn get(&self, name: &str) -> Option<String> {
+        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// A setting without which `provider` cannot be asked.
+    pub fn required(&self, name: &'static str, provider: &str, example: &str) -> Result<String, Problem> {
+        self.get(name).ok_or_else(|| {
+            let message = format!("the campaign names the provider `{provider}`, and the setting {name} is not there");
+            Problem::new(message, format!("set the environment variable {name}, e.g. {example}"))
+        })
+    }
+}
+
+/// A setting that is there and cannot be used.
+pub(super) fn wrong_address(name: &'static str, why: &InvalidAddress) -> Problem {
+    Problem::new(format!("the setting {name}: {why}"), "set it to the address that the service's page shows")
+}
+
+pub(super) fn wrong_key(name: &'static str, why: InvalidKey) -> Problem {
+    Problem::new(format!("the setting {name}: {why}"), "copy the key once more")
+}
