@@ -20,6 +20,7 @@ use crate::{
         variant::Slots,
         verdict::{Harm, Severity},
     },
+    providers::prices::Prices,
 };
 
 /// A campaign as its owner declares it.
@@ -41,6 +42,9 @@ pub struct Campaign {
     pub run: Run,
     #[serde(default)]
     pub providers: ProviderNames,
+    /// Where they differ from those that ship.
+    #[serde(default)]
+    pub prices: Prices,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,9 +6,11 @@
 
 mod breaker;
 mod credential;
+mod forecast;
 mod limiter;
 mod meter;
 pub mod openai;
+pub mod prices;
 pub mod service;
 mod services;
 
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 pub use self::{
     credential::Credential,
+    forecast::Forecast,
     limiter::{Limiter, Permit},
     meter::{Meter, Reserved},
     services::{Services, Settings},
