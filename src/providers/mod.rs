@@ -5,6 +5,7 @@
 //! contract of its service. Agents know providers by their own traits only.
 
 mod breaker;
+pub mod content_safety;
 mod credential;
 mod forecast;
 mod limiter;

@@ -401,6 +401,16 @@ impl Answer {
     }
 }
 
+#[cfg(test)]
+impl Answer {
+    /// A service's JSON, for the tests of what its client makes of it.
+    pub fn of_json(operation: &'static str, body: &str) -> Self {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        Self { service: "test", operation, status: StatusCode::OK, headers, body }
+    }
+}
+
 fn parse(address: &str, credential: &Credential) -> Result<Url, InvalidAddress> {
     let url = Url::parse(address.trim()).map_err(|error| InvalidAddress::NotUrl(error.to_string()))?;
     match url.scheme() {

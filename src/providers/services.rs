@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{openai::OpenAi, service::InvalidAddress};
+use super::{content_safety::ContentSafety, openai::OpenAi, service::InvalidAddress};
 use crate::{domain::problem::Problem, providers::credential::InvalidKey};
 
 type Once<T> = OnceLock<Result<Arc<T>, Problem>>;
@@ -18,6 +18,7 @@ pub struct Services {
     settings: Settings,
     azure_openai: Once<OpenAi>,
     openai: Once<OpenAi>,
+    content_safety: Once<ContentSafety>,
 }
 
 impl fmt::Debug for Services {
@@ -29,8 +30,8 @@ impl fmt::Debug for Services {
 impl Services {
     /// `value` gives a setting's text; an empty one counts as none.
     pub fn new(value: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        let settings = Settings(Box::new(value));
-        Self { settings, azure_openai: Once::new(), openai: Once::new() }
+        let settings = Settings::new(value);
+        Self { settings, azure_openai: Once::new(), openai: Once::new(), content_safety: Once::new() }
     }
 
     pub fn from_environment() -> Self {
@@ -54,12 +55,20 @@ impl Services {
     pub fn openai(&self) -> Result<Arc<OpenAi>, Problem> {
         self.openai.get_or_init(|| OpenAi::compatible(&self.settings).map(Arc::new)).clone()
     }
+
+    pub fn content_safety(&self) -> Result<Arc<ContentSafety>, Problem> {
+        self.content_safety.get_or_init(|| ContentSafety::new(&self.settings).map(Arc::new)).clone()
+    }
 }
 
 /// Settings by name. What they hold is told to nobody.
 pub struct Settings(Box<dyn Fn(&str) -> Option<String> + Send + Sync>);
 
 impl Settings {
+    pub(super) fn new(value: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Box::new(value))
+    }
+
     pub fn get(&self, name: &str) -> Option<String> {
         (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }

@@ -109,6 +109,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         warnings.push(close::legal_basis(campaign));
     }
     warnings.extend(library.strangers(context.date, model.segments()));
+    warnings.extend(close::withheld(&retrieved));
     warnings.extend(summary::held(customers.held, &variants));
     warnings.extend(design.warnings.iter().cloned());
     let closed = Closed {

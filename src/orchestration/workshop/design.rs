@@ -13,6 +13,7 @@ use crate::{
     audit::Written,
     domain::{
         estimate::StageEstimate,
+        money::Usd,
         segment::{Segment, SegmentProfile},
         variant::Usage,
     },
@@ -63,11 +64,15 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let design = Design::plan(campaign, &sizes);
     let providers = &job.providers()?;
     let index = context.index(records).await?;
+    let shielded = match &providers.shields {
+        Some(shields) => shields.most(context.content(records).await?, campaign.content.passages),
+        None => Usd::ZERO,
+    };
     let plan = Plan {
         queries: count(cells::queries(campaign, &segments).len())?,
         variants: count(cells::tasks(campaign, &segments).len())?,
         allowances: Allowances {
-            retrieve: index.most(),
+            retrieve: index.most() + shielded,
             generate: providers.writer.most(),
             screen: providers.screen.most(),
         },

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     agents::{
         generation::{Writer, composer::Composer, model::Model},
-        safety::{HarmScreen, Lexicon},
+        safety::{ContentSafetyScreen, HarmScreen, Lexicon, PromptShields},
     },
     config::{
         Campaign,
@@ -46,13 +46,25 @@ impl Providers {
             WriterName::Openai => self.services.openai().and_then(|client| model(client, campaign)),
         };
         let screen = match names.safety {
-            ScreenName::Embedded => Ok(Arc::clone(&self.screen)),
-            ScreenName::AzureContentSafety => Err(unknown("safety")),
+            ScreenName::Embedded => Ok((Arc::clone(&self.screen), None)),
+            ScreenName::AzureContentSafety => self.content_safety(campaign),
         };
         match (writer, screen) {
-            (Ok(writer), Ok(screen)) => Ok(Chosen { writer, screen }),
+            (Ok(writer), Ok((screen, shields))) => Ok(Chosen { writer, screen, shields }),
             (writer, screen) => Err([writer.err(), screen.err()].into_iter().flatten().collect()),
         }
+    }
+
+    fn content_safety(
+        &self,
+        campaign: &Campaign,
+    ) -> Result<(Arc<dyn HarmScreen>, Option<Arc<PromptShields>>), Problem> {
+        let client = self.services.content_safety()?;
+        let shields = PromptShields::new(Arc::clone(&client), campaign.prices.clone());
+        let settings = campaign.safety.content_safety.clone();
+        let shields = settings.prompt_shields.then(|| Arc::new(shields));
+        let screen = ContentSafetyScreen::new(client, campaign.prices.clone(), settings, shields.clone());
+        Ok((Arc::new(screen), shields))
     }
 }
 
@@ -61,11 +73,6 @@ fn model(client: Arc<OpenAi>, campaign: &Campaign) -> Result<Arc<dyn Writer>, Pr
     let price = |model: &str| campaign.prices.of_asked(model, is_here);
     let model = Model::new(client, &campaign.generation.model, price)?;
     Ok(Arc::new(model))
-}
-
-fn unknown(agent: &str) -> Problem {
-    Problem::new("this version cannot ask that provider yet", "leave the key out")
-        .at_field(format!("providers.{agent}"))
 }
 
 impl fmt::Debug for Providers {
@@ -79,4 +86,6 @@ impl fmt::Debug for Providers {
 pub struct Chosen {
     pub writer: Arc<dyn Writer>,
     pub screen: Arc<dyn HarmScreen>,
+    /// `None`: nobody looks for attacks in passages.
+    pub shields: Option<Arc<PromptShields>>,
 }
