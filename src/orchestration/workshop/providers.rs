@@ -4,11 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     agents::{
-        generation::{
-            Writer,
-            composer::Composer,
-            model::{Model, Price},
-        },
+        generation::{Writer, composer::Composer, model::Model},
         safety::{HarmScreen, Lexicon},
     },
     config::{
@@ -61,8 +57,9 @@ impl Providers {
 }
 
 fn model(client: Arc<OpenAi>, campaign: &Campaign) -> Result<Arc<dyn Writer>, Problem> {
-    let model = Model::new(client, &campaign.generation.model, |_| Ok(Price::default()))?;
-    Ok(Arc::new(model))
+    let is_here = client.is_here();
+    let price = |model: &str| campaign.prices.of_asked(model, is_here);
+    Ok(Arc::new(Model::new(client, &campaign.generation.model, price)?))
 }
 
 fn unknown(agent: &str) -> Problem {
