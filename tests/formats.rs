@@ -295,6 +295,7 @@ async fn write_the_examples() {
         slots: &campaign.generation.slots,
         candidate: 0,
         seed: 1,
+        review: &|_| Vec::new(),
     };
     let draft = Composer.write(&brief, &free).await.unwrap();
     write("draft-1", &draft);

@@ -9,6 +9,7 @@ mod credential;
 mod limiter;
 mod meter;
 pub mod openai;
+pub mod prices;
 pub mod search;
 pub mod service;
 mod services;

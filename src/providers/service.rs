@@ -197,6 +197,11 @@ impl Service {
         &self.address
     }
 
+    /// Whether it runs on this machine.
+    pub fn is_here(&self) -> bool {
+        is_here(&self.address)
+    }
+
     /// The answer's JSON.
     pub async fn ask<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Fault> {
         self.send(call).await?.json()

@@ -4,7 +4,11 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     agents::{
-        generation::{Writer, composer::Composer},
+        generation::{
+            Writer,
+            composer::Composer,
+            model::{Model, Price},
+        },
         safety::{HarmScreen, Lexicon},
     },
     config::{
@@ -12,7 +16,7 @@ use crate::{
         campaign::{ScreenName, WriterName},
     },
     domain::problem::Problem,
-    providers::Services,
+    providers::{Services, openai::OpenAi},
 };
 
 /// All that this process has. Campaigns choose from it by name.
@@ -42,7 +46,8 @@ impl Providers {
         let names = &campaign.providers;
         let writer = match names.generation {
             WriterName::Embedded => Ok(Arc::clone(&self.writer)),
-            WriterName::AzureOpenai | WriterName::Openai => Err(unknown("generation")),
+            WriterName::AzureOpenai => self.services.azure_openai().and_then(|client| model(client, campaign)),
+            WriterName::Openai => self.services.openai().and_then(|client| model(client, campaign)),
         };
         let screen = match names.safety {
             ScreenName::Embedded => Ok(Arc::clone(&self.screen)),
@@ -53,6 +58,11 @@ impl Providers {
             (writer, screen) => Err([writer.err(), screen.err()].into_iter().flatten().collect()),
         }
     }
+}
+
+fn model(client: Arc<OpenAi>, campaign: &Campaign) -> Result<Arc<dyn Writer>, Problem> {
+    let model = Model::new(client, &campaign.generation.model, |_| Ok(Price::default()))?;
+    Ok(Arc::new(model))
 }
 
 fn unknown(agent: &str) -> Problem {

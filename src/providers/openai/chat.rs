@@ -60,11 +60,11 @@ impl Question<'_> {
     /// No vocabulary is shipped to count with. Prose takes three to five bytes a token, JSON and what is not English
     /// at least two and a half (`docs/providers.md` has the figures measured). Only random letters take more than this
     /// says; what they cost beyond it is charged as the service counts it.
-    pub fn most_input_tokens(&self) -> u32 {
+    pub fn most_input_tokens(&self) -> u64 {
         const PER_TURN: usize = 16;
         let schema = self.schema.map_or(0, |schema| schema.schema.to_string().len());
         let bytes = self.turns.iter().map(|turn| turn.content.len()).sum::<usize>() + schema;
-        u32::try_from(bytes.div_ceil(2) + self.turns.len() * PER_TURN).unwrap_or(u32::MAX)
+        (bytes.div_ceil(2) + self.turns.len() * PER_TURN) as u64
     }
 }
 
@@ -92,11 +92,11 @@ pub enum Answer {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tokens {
-    pub input: u32,
+    pub input: u64,
     /// Of the input; they cost less.
-    pub cached: u32,
+    pub cached: u64,
     /// Those of its reasoning are among them.
-    pub output: u32,
+    pub output: u64,
 }
 
 impl OpenAi {
@@ -223,9 +223,9 @@ impl Choice {
 #[derive(Deserialize)]
 struct UsageSaid {
     #[serde(default)]
-    prompt_tokens: Option<u32>,
+    prompt_tokens: Option<u64>,
     #[serde(default)]
-    completion_tokens: Option<u32>,
+    completion_tokens: Option<u64>,
     #[serde(default)]
     prompt_tokens_details: Option<Details>,
 }
@@ -233,7 +233,7 @@ struct UsageSaid {
 #[derive(Deserialize)]
 struct Details {
     #[serde(default)]
-    cached_tokens: Option<u32>,
+    cached_tokens: Option<u64>,
 }
 
 impl UsageSaid {
@@ -265,7 +265,8 @@ fn filtered_question(fault: Fault) -> Result<Completion, Fault> {
 
 /// What the service will not take of any question, as long as the settings are what they are.
 fn of_set_up(fault: Fault) -> Fault {
-    const CODES: [&str; 4] = ["unsupported_parameter", "unsupported_value", "unknown_parameter", "OperationNotSupported"];
+    const CODES: [&str; 4] =
+        ["unsupported_parameter", "unsupported_value", "unknown_parameter", "OperationNotSupported"];
     const TOO_LONG: [&str; 2] = ["context_length_exceeded", "exceed_context_size_error"];
     const PARAMETERS: [&str; 6] =
         ["response_format", "temperature", "seed", "max_tokens", "max_completion_tokens", "reasoning_effort"];

@@ -12,7 +12,7 @@ pub struct Embedded {
     /// In the order of the texts, all of one length.
     pub vectors: Vec<Vec<f32>>,
     /// `None`: the service does not say.
-    pub tokens: Option<u32>,
+    pub tokens: Option<u64>,
 }
 
 impl OpenAi {
@@ -64,7 +64,7 @@ struct Vector {
 #[derive(Deserialize)]
 struct UsageSaid {
     #[serde(default)]
-    prompt_tokens: Option<u32>,
+    prompt_tokens: Option<u64>,
 }
 
 /// One vector for each of `count` texts, by their index.

@@ -1,0 +1,231 @@
+//! The writer that asks a language model.
+//!
+//! It tells the model what a message must be, makes a draft of the answer, and has the gate's text checks look at it. What
+//! they would block goes back to the model with the reasons, a few times at most; then the cell falls back. The gate
+//! judges the draft afterwards all the same.
+
+mod answer;
+mod price;
+mod prompt;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+pub use self::price::Price;
+use self::{answer::Defect, prompt::Prompt};
+use super::{Brief, Source, Writer};
+use crate::{
+    config::campaign::ModelSpec,
+    domain::{
+        digest::Digest,
+        money::Usd,
+        problem::Problem,
+        variant::{Draft, Usage},
+    },
+    providers::{
+        ErrorKind, Meter, ProviderError,
+        openai::{
+            OpenAi,
+            chat::{Answer, Question, Role, Schema, Tokens, Turn},
+        },
+    },
+};
+
+/// What a first question may count for, by [`Question::most_input_tokens`]; passages that do not fit are left out, the
+/// best stay. Twenty-four passages of a few sentences take half of it.
+const MOST_PROMPT: u64 = 12_000;
+
+/// What a bad answer and the reasons may add to it, in bytes each, and in tokens together with their turns.
+const MOST_REPEATED: usize = 4_000;
+const MOST_REPAIR: u64 = 4_096;
+
+/// For all calls of one message; an item has four minutes, of which one may pass before its turn comes.
+const TIME: Duration = Duration::from_secs(170);
+
+pub struct Model {
+    client: Arc<OpenAi>,
+    model: String,
+    spec: ModelSpec,
+    price: Price,
+    name: String,
+}
+
+impl Model {
+    /// `price` is asked for the model's.
+    pub fn new(
+        client: Arc<OpenAi>,
+        spec: &ModelSpec,
+        price: impl FnOnce(&str) -> Result<Price, Problem>,
+    ) -> Result<Self, Problem> {
+        let model = spec.name.clone().or_else(|| client.model.clone()).ok_or_else(|| {
+            let remedy = "name it there, or set AZURE_OPENAI_DEPLOYMENT (azure_openai) or OPENAI_MODEL (openai)";
+            Problem::new("nobody says which model is to write the messages", remedy).at_field("generation.model.name")
+        })?;
+        let name = format!("{}/{model}/{}", client.name(), prompt::name());
+        Ok(Self { price: price(&model)?, client, model, spec: spec.clone(), name })
+    }
+
+    fn question<'a>(&'a self, turns: &'a [Turn], prompt: &'a Prompt, seed: u32) -> Question<'a> {
+        Question {
+            model: &self.model,
+            turns,
+            schema: Some(Schema { name: "message", schema: &prompt.schema }),
+            temperature: self.spec.temperature,
+            seed: Some(seed),
+            max_output_tokens: self.spec.most_output_tokens(),
+            reasoning_effort: self.spec.reasoning_effort.map(|effort| effort.as_str()),
+            within: TIME / (self.spec.repairs + 1),
+            // Segments, not customers.
+            is_public: true,
+        }
+    }
+
+    /// The prompt with as many of the best sources as there is room for, and these.
+    fn prompt<'a>(&self, brief: &Brief<'a>) -> Result<(Prompt, Vec<Source<'a>>), ProviderError> {
+        let usable = brief.sources.iter().filter(|source| source.document.is_usable_on(brief.date));
+        let mut sources: Vec<Source<'a>> = usable.copied().collect();
+        while !sources.is_empty() {
+            let no_tone = || {
+                let Brief { tone, cell, .. } = brief;
+                self.rejected(format!("there are no phrases in the tone `{tone}` for `{}`", cell.locale))
+            };
+            let prompt = Prompt::new(brief, &sources).ok_or_else(no_tone)?;
+            if self.question(&prompt.turns, &prompt, 0).most_input_tokens() <= MOST_PROMPT {
+                return Ok((prompt, sources));
+            }
+            sources.pop();
+        }
+        Err(self.rejected("there is no approved content to write from, or no room for any of it".to_owned()))
+    }
+
+    fn cost_at_most(&self, input: u64, output: u32) -> Usd {
+        self.price.cost(Tokens { input, cached: 0, output: output.into() })
+    }
+
+    /// One call, paid for.
+    async fn ask(&self, question: &Question<'_>, meter: &Meter) -> Result<Answer, ProviderError> {
+        let most_input = question.most_input_tokens();
+        let reserved = meter.reserve(self.client.name(), self.cost_at_most(most_input, question.max_output_tokens))?;
+        match self.client.chat(question).await {
+            Ok(completion) => {
+                match (&completion.answer, completion.tokens) {
+                    (_, Some(tokens)) => reserved.settle(Usage {
+                        requests: 1,
+                        input_tokens: tokens.input,
+                        output_tokens: tokens.output,
+                        cost_usd: self.price.cost(tokens),
+                    }),
+                    // Azure charges for the input that its filter read, and does not say how much that was.
+                    (Answer::Filtered { was_asked: false, .. }, None) => reserved.settle(Usage {
+                        requests: 1,
+                        cost_usd: self.cost_at_most(most_input, 0),
+                        ..Usage::default()
+                    }),
+                    // Nobody knows: it counts in full.
+                    (_, None) => drop(reserved),
+                }
+                Ok(completion.answer)
+            }
+            Err(fault) => {
+                if !fault.may_have_cost {
+                    reserved.settle(Usage::default());
+                }
+                Err(fault.into())
+            }
+        }
+    }
+
+    /// The draft of an answer, or what the model said and what is wrong with it.
+    fn judge(&self, answer: Answer, brief: &Brief<'_>, sources: &[Source<'_>]) -> Result<Draft, (String, Vec<Defect>)> {
+        let (said, why) = match answer {
+            Answer::Text(text) => {
+                let defects = match answer::draft(&text, brief, sources) {
+                    Ok(draft) => {
+                        let findings = (brief.review)(&draft).into_iter().filter(|finding| finding.blocks);
+                        let defects: Vec<Defect> = findings.map(Defect::from).collect();
+                        if defects.is_empty() {
+                            return Ok(draft);
+                        }
+                        defects
+                    }
+                    Err(defects) => defects,
+                };
+                return Err((text, defects));
+            }
+            Answer::CutOff(text) => {
+                let most = self.spec.most_output_tokens();
+                (text, format!("it was cut off after {most} tokens: write a shorter message"))
+            }
+            Answer::Refused(text) => {
+                (text, "it is a refusal; the message is made of approved texts alone, choose others".to_owned())
+            }
+            Answer::Filtered { categories, .. } => {
+                let what = if categories.is_empty() { String::new() } else { format!(" ({})", categories.join(", ")) };
+                (String::new(), format!("a content filter stopped it{what}: choose other texts"))
+            }
+        };
+        Err((said, vec![Defect::new(why)]))
+    }
+
+    fn rejected(&self, message: String) -> ProviderError {
+        ProviderError { provider: self.client.name(), kind: ErrorKind::Rejected, message }
+    }
+}
+
+#[async_trait]
+impl Writer for Model {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn most(&self) -> Usd {
+        let output = self.spec.most_output_tokens();
+        let repair = self.cost_at_most(MOST_PROMPT + MOST_REPAIR, output);
+        self.cost_at_most(MOST_PROMPT, output) + repair.times(self.spec.repairs)
+    }
+
+    async fn write(&self, brief: &Brief<'_>, meter: &Meter) -> Result<Draft, ProviderError> {
+        let (prompt, sources) = self.prompt(brief)?;
+        let seed = seed(brief);
+        let mut turns = prompt.turns.clone();
+        let mut repairs = self.spec.repairs;
+        loop {
+            let answer = self.ask(&self.question(&turns, &prompt, seed), meter).await?;
+            if let Answer::Filtered { was_asked: false, categories } = &answer {
+                let what = categories.join(", ");
+                return Err(self.rejected(format!("the service's content filter stopped the question ({what})")));
+            }
+            let (said, defects) = match self.judge(answer, brief, &sources) {
+                Ok(draft) => return Ok(Draft { usage: meter.spent(), ..draft }),
+                Err(judged) => judged,
+            };
+            if repairs == 0 {
+                let mut reasons: Vec<String> = defects.into_iter().map(|defect| defect.why).collect();
+                reasons.dedup();
+                let message = format!("the model gave no usable message, asked {} times: ", self.spec.repairs + 1);
+                return Err(self.rejected(message + &reasons.join("; ")));
+            }
+            repairs -= 1;
+            let said = if said.is_empty() { "(nothing)".to_owned() } else { said };
+            turns.truncate(prompt.turns.len());
+            turns.push(Turn { role: Role::Assistant, content: clipped(said) });
+            turns.push(Turn { role: Role::User, content: clipped(prompt::correction(&defects)) });
+        }
+    }
+}
+
+fn clipped(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MOST_REPEATED));
+    text
+}
+
+/// Another one for each candidate of each cell.
+fn seed(brief: &Brief<'_>) -> u32 {
+    let digest = Digest::of(format!("{}\n{}", brief.seed, brief.cell.variant_id(brief.candidate)));
+    let [a, b, c, d, ..] = *digest.as_bytes();
+    // Some servers read it as a signed number.
+    u32::from_be_bytes([a, b, c, d]) >> 1
+}
