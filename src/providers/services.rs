@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{openai::OpenAi, service::InvalidAddress};
+use super::{openai::OpenAi, search::Search, service::InvalidAddress};
 use crate::{domain::problem::Problem, providers::credential::InvalidKey};
 
 type Once<T> = OnceLock<Result<Arc<T>, Problem>>;
@@ -18,6 +18,7 @@ pub struct Services {
     settings: Settings,
     azure_openai: Once<OpenAi>,
     openai: Once<OpenAi>,
+    azure_search: Once<Search>,
 }
 
 impl fmt::Debug for Services {
@@ -30,7 +31,7 @@ impl Services {
     /// `value` gives a setting's text; an empty one counts as none.
     pub fn new(value: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         let settings = Settings(Box::new(value));
-        Self { settings, azure_openai: Once::new(), openai: Once::new() }
+        Self { settings, azure_openai: Once::new(), openai: Once::new(), azure_search: Once::new() }
     }
 
     pub fn from_environment() -> Self {
@@ -53,6 +54,10 @@ impl Services {
 
     pub fn openai(&self) -> Result<Arc<OpenAi>, Problem> {
         self.openai.get_or_init(|| OpenAi::compatible(&self.settings).map(Arc::new)).clone()
+    }
+
+    pub fn azure_search(&self) -> Result<Arc<Search>, Problem> {
+        self.azure_search.get_or_init(|| Search::azure(&self.settings).map(Arc::new)).clone()
     }
 }
 
