@@ -75,7 +75,7 @@ impl Tools {
     fn find(candidates: &[Target]) -> Self {
         Self {
             targets: candidates.iter().copied().filter(|target| target.has_std()).collect(),
-            zigbuild: output("cargo-zigbuild", &["zig", "version"]).is_some(),
+            zigbuild: output("cargo-zigbuild", &["zig", "cc", "--", "--version"]).is_some(),
             musl_gcc: output("musl-gcc", &["--version"]).is_some(),
             glibc: output("getconf", &["GNU_LIBC_VERSION"]).as_deref().and_then(machine_glibc),
         }

@@ -6,10 +6,12 @@
 
 mod breaker;
 mod credential;
+mod forecast;
 mod limiter;
 mod meter;
 pub mod openai;
 pub mod prices;
+pub mod search;
 pub mod service;
 mod services;
 
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 pub use self::{
     credential::Credential,
+    forecast::Forecast,
     limiter::{Limiter, Permit},
     meter::{Meter, Reserved},
     services::{Services, Settings},

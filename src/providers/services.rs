@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{openai::OpenAi, service::InvalidAddress};
+use super::{openai::OpenAi, search::Search, service::InvalidAddress};
 use crate::{domain::problem::Problem, providers::credential::InvalidKey};
 
 type Once<T> = OnceLock<Result<Arc<T>, Problem>>;
@@ -18,6 +18,7 @@ pub struct Services {
     settings: Settings,
     azure_openai: Once<OpenAi>,
     openai: Once<OpenAi>,
+    azure_search: Once<Search>,
 }
 
 impl fmt::Debug for Services {
@@ -30,7 +31,7 @@ impl Services {
     /// `value` gives a setting's text; an empty one counts as none.
     pub fn new(value: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         let settings = Settings(Box::new(value));
-        Self { settings, azure_openai: Once::new(), openai: Once::new() }
+        Self { settings, azure_openai: Once::new(), openai: Once::new(), azure_search: Once::new() }
     }
 
     pub fn from_environment() -> Self {
@@ -42,12 +43,21 @@ impl Services {
         Self::new(|_| None)
     }
 
+    /// Whether the operator has said anything of it.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.settings.get(name).is_some()
+    }
+
     pub fn azure_openai(&self) -> Result<Arc<OpenAi>, Problem> {
         self.azure_openai.get_or_init(|| OpenAi::azure(&self.settings).map(Arc::new)).clone()
     }
 
     pub fn openai(&self) -> Result<Arc<OpenAi>, Problem> {
         self.openai.get_or_init(|| OpenAi::compatible(&self.settings).map(Arc::new)).clone()
+    }
+
+    pub fn azure_search(&self) -> Result<Arc<Search>, Problem> {
+        self.azure_search.get_or_init(|| Search::azure(&self.settings).map(Arc::new)).clone()
     }
 }
 

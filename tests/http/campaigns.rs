@@ -19,11 +19,11 @@ async fn what_is_uploaded_and_started_completes() {
     let path = served.upload("customers", "customers.csv", &customers()).await;
     assert!(served.folder.path().join("data").join(&path).is_file(), "it is not kept in memory");
 
-    let answer = served.post("/api/campaigns", &campaign("spring", &path)).await;
-    assert_eq!(answer.expect(202)["status"], "running");
-    let location = answer.headers["location"].to_str().unwrap();
+    let answer = served.post("/api/campaigns", &campaign("spring", &path)).await.is(202);
+    assert_eq!(answer.json()["status"], "running");
+    let location = answer.header("location");
     assert!(location.starts_with("http://") && location.contains("/api/instances/spring?"), "{location}");
-    assert_eq!(answer.headers["retry-after"], "10");
+    assert_eq!(answer.header("retry-after"), "10");
     let done = served.with_host(served.until("spring", "completed")).await;
 
     let customers = &done["counts"]["customers"];
@@ -35,12 +35,12 @@ async fn what_is_uploaded_and_started_completes() {
 
     // Started again it is what it was; with anything else it is refused.
     let again = served.post("/api/campaigns", &campaign("spring", &path)).await;
-    assert_eq!(again.expect(202)["status"], "completed");
+    assert_eq!(again.is(202).json()["status"], "completed");
     let mut other = campaign("spring", &path);
     other["experiment"]["alpha"] = 0.01.into();
-    assert_eq!(served.post("/api/campaigns", &other).await.refused(409), "other_inputs");
+    served.post("/api/campaigns", &other).await.refused(409, "other_inputs");
     let second = served.upload("customers", "customers.csv", b"customer_id\nC-1\n").await;
-    assert_eq!(served.post("/api/campaigns", &campaign("spring", &second)).await.refused(409), "other_inputs");
+    served.post("/api/campaigns", &campaign("spring", &second)).await.refused(409, "other_inputs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,19 +49,19 @@ async fn a_campaign_in_toml_is_the_same_campaign() {
     served.upload_content("autumn").await;
     let path = served.upload("customers", "customers.csv", &customers()).await;
     let mut json = campaign("spring", &path);
-    served.post("/api/campaigns", &json).await.expect(202);
+    served.post("/api/campaigns", &json).await.is(202).json();
     json.as_object_mut().unwrap().remove("inputs");
     let start = async |query: &str, text: String| {
         let request = Request::post(format!("/api/campaigns{query}")).header("content-type", "application/toml");
         served.call(request.header("idempotency-key", "another").body(Body::from(text)).unwrap()).await
     };
     let text = toml::to_string(&json).unwrap();
-    start(&format!("?customers={path}"), text.clone()).await.expect(202);
+    start(&format!("?customers={path}"), text.clone()).await.is(202).json();
     assert_eq!(start("", text.clone()).await.fields(), ["inputs"]);
     let wrong = start(&format!("?customers={path}"), text.replace("alpha", "alfa")).await;
-    assert_eq!(wrong.refused(422), "invalid_input");
+    let wrong = wrong.refused(422, "invalid_input");
     assert!(wrong.json()["errors"][0]["line"].as_u64() > Some(1), "{:#}", wrong.json());
-    let campaigns = served.get("/api/campaigns").await.expect(200);
+    let campaigns = served.get("/api/campaigns").await.is(200).json();
     assert_eq!(campaigns["items"].as_array().unwrap().len(), 1);
 }
 
@@ -70,30 +70,30 @@ async fn a_start_before_its_upload_begins_when_the_file_arrives() {
     let served = Served::embedded();
     served.upload_content("autumn").await;
     let spec = campaign("spring", LATER);
-    let begun = served.post("/api/campaigns", &spec).await.expect(202);
+    let begun = served.post("/api/campaigns", &spec).await.is(202).json();
     assert_eq!((begun["status"].as_str(), begun["waits_for"][0].as_str()), (Some("pending"), Some(LATER)));
-    assert_eq!(served.post("/api/campaigns", &spec).await.expect(202)["status"], "pending");
+    assert_eq!(served.post("/api/campaigns", &spec).await.is(202).json()["status"], "pending");
     let mut other = spec.clone();
     other["campaign"]["name"] = "Another".into();
-    assert_eq!(served.post("/api/campaigns", &other).await.refused(409), "other_inputs");
-    assert_eq!(served.get("/api/campaigns").await.expect(200)["items"][0]["status"], "pending");
+    served.post("/api/campaigns", &other).await.refused(409, "other_inputs");
+    assert_eq!(served.get("/api/campaigns").await.is(200).json()["items"][0]["status"], "pending");
 
-    served.put(&format!("/api/uploads/{LATER}"), customers()).await.expect(201);
+    served.put(&format!("/api/uploads/{LATER}"), customers()).await.is(201).json();
     // Nobody asks for it again: the event does.
     served.with_host(served.until("spring", "completed")).await;
-    assert_eq!(served.get("/api/campaigns").await.expect(200)["items"].as_array().unwrap().len(), 1);
+    assert_eq!(served.get("/api/campaigns").await.is(200).json()["items"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_event_costs_time_and_no_campaign() {
     let served = Served::in_memory();
     served.upload_content("autumn").await;
-    served.post("/api/campaigns", &campaign("spring", LATER)).await.expect(202);
+    served.post("/api/campaigns", &campaign("spring", LATER)).await.is(202).json();
     let path = BlobPath::new(LATER).unwrap();
     let blobs = &served.app.engine.store.blobs;
     blobs.put(&path, customers(), cpo::store::Precondition::None).await.unwrap();
     served.app.engine.sweep().await.unwrap();
-    assert_eq!(served.get("/api/campaigns/spring").await.expect(200)["status"], "running");
+    assert_eq!(served.get("/api/campaigns/spring").await.is(200).json()["status"], "running");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +118,7 @@ async fn in_an_account_files_go_around_the_app() {
     }
     let place = served.place("customers", "Kunden März.csv").await;
     let path = place["path"].as_str().unwrap().to_owned();
-    served.post("/api/campaigns", &campaign("spring", &path)).await.expect(202);
+    served.post("/api/campaigns", &campaign("spring", &path)).await.is(202).json();
     assert_eq!(send(&place, customers()).await, 201);
 
     // The address is good for writing this one blob, and for nothing else.
@@ -159,18 +159,17 @@ async fn what_cannot_work_is_refused_before_anything_is_kept() {
         (spoilt(&|spec| spec["segmentation"]["rules"][0]["when"] = "nobody > 1".into()), "segmentation.rules[0].when"),
         (spoilt(&|spec| spec["customers"]["suppression"] = "list.csv".into()), "inputs.suppression"),
     ] {
-        let answer = served.post("/api/campaigns", &spec).await;
-        assert_eq!(answer.refused(422), "invalid_input");
+        let answer = served.post("/api/campaigns", &spec).await.refused(422, "invalid_input");
         assert_eq!(answer.fields(), [field], "{:#}", answer.json());
     }
     let empty = spoilt(&|spec| spec["content"]["path"] = "winter".into());
     let answer = served.post("/api/campaigns", &empty).await;
     assert!(answer.json()["detail"].as_str().unwrap().contains("no document"), "{:#}", answer.json());
-    assert_eq!(served.post("/api/campaigns", &json!([1])).await.refused(422), "invalid_input");
+    served.post("/api/campaigns", &json!([1])).await.refused(422, "invalid_input");
     let text = Request::post("/api/campaigns").header("content-type", "text/plain").body(Body::from("{}")).unwrap();
-    assert_eq!(served.call(text).await.refused(415), "unsupported_media_type");
-    assert_eq!(served.get("/api/campaigns").await.expect(200)["items"], json!([]));
-    assert_eq!(served.get("/api/campaigns/spring").await.refused(404), "unknown_campaign");
+    served.call(text).await.refused(415, "unsupported_media_type");
+    assert_eq!(served.get("/api/campaigns").await.is(200).json()["items"], json!([]));
+    served.get("/api/campaigns/spring").await.refused(404, "unknown_campaign");
 }
 
 #[tokio::test]
@@ -178,11 +177,11 @@ async fn pages_have_every_campaign_once() {
     let served = Served::in_memory();
     served.upload_content("autumn").await;
     for id in ["e", "a", "c", "b", "d"] {
-        served.post("/api/campaigns", &campaign(id, LATER)).await.expect(202);
+        served.post("/api/campaigns", &campaign(id, LATER)).await.is(202).json();
     }
     let (mut seen, mut after) = (Vec::new(), String::new());
     loop {
-        let page = served.get(&format!("/api/campaigns?top=2{after}")).await.expect(200);
+        let page = served.get(&format!("/api/campaigns?top=2{after}")).await.is(200).json();
         seen.extend(
             page["items"].as_array().unwrap().iter().map(|campaign| campaign["id"].as_str().unwrap().to_owned()),
         );
@@ -192,5 +191,5 @@ async fn pages_have_every_campaign_once() {
     assert_eq!(seen, ["a", "b", "c", "d", "e"]);
     assert_eq!(served.get("/api/campaigns?top=0").await.fields(), ["top"]);
     assert_eq!(served.get("/api/campaigns?top=101").await.fields(), ["top"]);
-    assert_eq!(served.get("/api/campaigns?size=1").await.refused(400), "invalid_query");
+    served.get("/api/campaigns?size=1").await.refused(400, "invalid_query");
 }

@@ -48,7 +48,7 @@ async fn content_is_listed_with_what_is_wrong_with_it() {
     let mut files = Vec::new();
     let mut after = String::new();
     loop {
-        let page = served.get(&format!("/api/content?top=2{after}")).await.expect(200);
+        let page = served.get(&format!("/api/content?top=2{after}")).await.is(200).json();
         files.extend(page["items"].as_array().unwrap().clone());
         let Some(next) = page["next"].as_str() else { break };
         after = format!("&after={next}");
@@ -61,9 +61,9 @@ async fn content_is_listed_with_what_is_wrong_with_it() {
         assert_eq!(file["documents"][0]["approval"], "approved");
     }
     // Heard again, it is not looked at again.
-    let before = served.get("/api/content").await.expect(200);
+    let before = served.get("/api/content").await.is(200).json();
     served.app.engine.file_arrived(&cpo::store::BlobPath::new("content/autumn/broken.md").unwrap()).await.unwrap();
-    assert_eq!(served.get("/api/content").await.expect(200), before);
+    assert_eq!(served.get("/api/content").await.is(200).json(), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,25 +71,25 @@ async fn a_recall_tells_what_cites_the_document_and_keeps_it_out_of_what_follows
     let served = Served::in_memory();
     served.upload_content("autumn").await;
     let path = served.upload("customers", "customers.csv", &customers()).await;
-    served.post("/api/campaigns", &campaign("before", &path)).await.expect(202);
+    served.post("/api/campaigns", &campaign("before", &path)).await.is(202).json();
     served.with_host(served.until("before", "completed")).await;
     let document = cited(&served, "before").await;
 
-    let told = served.post(&format!("/api/content/{document}/recall"), &recall()).await.expect(200);
+    let told = served.post(&format!("/api/content/{document}/recall"), &recall()).await.is(200).json();
     let citing = &told["campaigns"][0];
     assert_eq!((citing["campaign"].as_str(), citing["ended"].as_bool()), (Some("before"), Some(true)));
     assert!(!citing["variants"].as_array().unwrap().is_empty() && citing["customers"].as_u64() > Some(0), "{told:#}");
 
     // The first to say so stays on record.
     let again = json!({ "by": "Somebody else", "reason": "I too" });
-    let again = served.post(&format!("/api/content/{document}/recall"), &again).await.expect(200);
+    let again = served.post(&format!("/api/content/{document}/recall"), &again).await.is(200).json();
     assert_eq!((&again["by"], &again["at"]), (&told["by"], &told["at"]));
 
     // The same start is still the same campaign; another one does not cite the document.
-    served.post("/api/campaigns", &campaign("before", &path)).await.expect(202);
-    served.post("/api/campaigns", &campaign("after", &path)).await.expect(202);
+    served.post("/api/campaigns", &campaign("before", &path)).await.is(202).json();
+    served.post("/api/campaigns", &campaign("after", &path)).await.is(202).json();
     served.with_host(served.until("after", "completed")).await;
-    let again = served.post(&format!("/api/content/{document}/recall"), &recall()).await.expect(200);
+    let again = served.post(&format!("/api/content/{document}/recall"), &recall()).await.is(200).json();
     assert_eq!(again["campaigns"].as_array().unwrap().len(), 1, "{again:#}");
 }
 
@@ -99,19 +99,19 @@ async fn a_recall_while_people_look_blocks_what_they_then_approve() {
     served.upload_content("autumn").await;
     let path = served.upload("customers", "customers.csv", &customers()).await;
     let mut spec = campaign("plain", &path);
-    served.post("/api/campaigns", &spec).await.expect(202);
+    served.post("/api/campaigns", &spec).await.is(202).json();
     served.with_host(served.until("plain", "completed")).await;
     let document = cited(&served, "plain").await;
 
     spec = campaign("gated", &path);
     spec["safety"]["approval"] = "always".into();
-    served.post("/api/campaigns", &spec).await.expect(202);
+    served.post("/api/campaigns", &spec).await.is(202).json();
     served.with_host(served.until("gated", "waiting")).await;
-    served.post(&format!("/api/content/{document}/recall"), &recall()).await.expect(200);
+    served.post(&format!("/api/content/{document}/recall"), &recall()).await.is(200).json();
     approve(&served, "gated").await;
     let done = served.with_host(served.until("gated", "completed")).await;
     assert!(done["counts"]["variants"]["blocked"].as_u64() > Some(0), "{done:#}");
-    let told = served.post(&format!("/api/content/{document}/recall"), &recall()).await.expect(200);
+    let told = served.post(&format!("/api/content/{document}/recall"), &recall()).await.is(200).json();
     let gated = told["campaigns"].as_array().unwrap().iter().find(|citing| citing["campaign"] == "gated").unwrap();
     assert_eq!(gated["customers"], 0, "no message that cites it was planned: {gated:#}");
 }
@@ -141,7 +141,7 @@ async fn a_cited_document_that_is_deleted_or_no_longer_approved_counts_as_recall
     served.upload_content("autumn").await;
     hear(&served).await;
     let path = served.upload("customers", "customers.csv", &customers()).await;
-    served.post("/api/campaigns", &campaign("spring", &path)).await.expect(202);
+    served.post("/api/campaigns", &campaign("spring", &path)).await.is(202).json();
     served.with_host(served.until("spring", "completed")).await;
     let document = cited(&served, "spring").await;
     let file = cpo::store::BlobPath::new(format!("content/autumn/{document}.md")).unwrap();
@@ -182,11 +182,11 @@ async fn what_is_no_document_cannot_be_recalled() {
         ("reason", json!({ "by": "x", "reason": "a\u{1b}[31m" })),
     ] {
         let answer = served.post("/api/content/shop%2Fa/recall", &body).await;
-        assert_eq!((answer.refused(422).as_str(), answer.fields()), ("invalid_input", vec![field.to_owned()]));
+        assert_eq!(answer.refused(422, "invalid_input").fields(), [field]);
     }
     // Whether its event was heard or not, and as hosts encode it.
     for encoded in ["shop%2Fa", "shop%252Fa"] {
-        let told = served.post(&format!("/api/content/{encoded}/recall"), &recall()).await.expect(200);
+        let told = served.post(&format!("/api/content/{encoded}/recall"), &recall()).await.is(200).json();
         assert_eq!((told["document"].as_str(), &told["campaigns"]), (Some("shop/a"), &json!([])));
     }
 }

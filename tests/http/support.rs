@@ -1,4 +1,4 @@
-//! An app on a store of its own, with or without somebody who works on its queues.
+//! An app on a store of its own, with or without somebody who works on its queues, and campaigns in it.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -8,14 +8,19 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
 };
 use cpo::{
+    domain::id::CampaignId,
     functions::{self, App, access::Access, api::uploads::UploadUrls},
     orchestration::{
         engine::{Clock, Engine},
+        follow,
         host::Host,
+        plan::Plan,
+        start::Start,
         workshop::{Providers, Workshop},
     },
     store::{Azure, Embedded, Memory, Store},
 };
+use jiff::civil::date;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -35,22 +40,30 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The JSON of an answer that has this status.
-    #[track_caller]
-    pub fn expect(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
-        self.json()
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().unwrap()
     }
 
-    /// The stable code of a refusal.
+    /// That it is an answer of this status; a refusal is problem details.
     #[track_caller]
-    pub fn refused(&self, status: u16) -> String {
+    pub fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
-        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json");
-        self.json()["code"].as_str().unwrap().to_owned()
+        if status >= 400 {
+            assert_eq!(self.header("content-type"), "application/problem+json");
+            assert_eq!(self.json()["status"], status);
+        }
+        self
+    }
+
+    /// That it is refused under this code.
+    #[track_caller]
+    pub fn refused(self, status: u16, code: &str) -> Self {
+        let answer = self.is(status);
+        assert_eq!(answer.json()["code"], code, "{}", answer.json());
+        answer
     }
 
     /// Fields that a refusal names.
@@ -62,7 +75,11 @@ impl Answer {
 
 impl Served {
     pub fn in_memory() -> Self {
-        Self::on(|_| (Memory::default().store(), UploadUrls::Here))
+        Self::over(Memory::default().store())
+    }
+
+    pub fn over(store: Store) -> Self {
+        Self::on(|_| (store, UploadUrls::Here))
     }
 
     /// As `cpo dev` keeps it: containers are folders.
@@ -101,8 +118,11 @@ impl Served {
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-        self.call(request.body(body.to_string().into()).unwrap()).await
+        self.post_as(path, "application/json", body.to_string()).await
+    }
+
+    pub async fn post_as(&self, path: &str, kind: &str, body: impl Into<Body>) -> Answer {
+        self.call(Request::post(path).header(header::CONTENT_TYPE, kind).body(body.into()).unwrap()).await
     }
 
     pub async fn put(&self, path: &str, body: impl Into<Body>) -> Answer {
@@ -112,12 +132,12 @@ impl Served {
     /// Uploads a file to this app, and gives the path that it got.
     pub async fn upload(&self, kind: &str, name: &str, bytes: &[u8]) -> String {
         let place = self.place(kind, name).await;
-        self.put(place["url"].as_str().unwrap(), bytes.to_vec()).await.expect(201);
+        self.put(place["url"].as_str().unwrap(), bytes.to_vec()).await.is(201).json();
         place["path"].as_str().unwrap().to_owned()
     }
 
     pub async fn place(&self, kind: &str, name: &str) -> Value {
-        self.post("/api/uploads", &json!({ "kind": kind, "name": name })).await.expect(201)
+        self.post("/api/uploads", &json!({ "kind": kind, "name": name })).await.is(201).json()
     }
 
     /// All documents of the starter campaign.
@@ -131,15 +151,62 @@ impl Served {
     /// Works on the queues until the work is done.
     pub async fn with_host<T>(&self, work: impl Future<Output = T>) -> T {
         let engine = Arc::clone(&self.app.engine);
-        let host = Host::new(engine, Duration::from_secs(30), Duration::from_secs(3_600), false);
+        let host = Host::new(engine, Duration::from_secs(30), Duration::from_secs(3_600), true);
         host.serve_until(work).await.unwrap()
+    }
+
+    /// Starts the starter campaign under another id, in shards of a few customers.
+    pub async fn start(&self, id: &str, approval: &str) -> CampaignId {
+        let text = std::fs::read_to_string(starter("campaign.toml")).unwrap();
+        let edited = text.replace("first-campaign", id).replace("\"when_flagged\"", &format!("\"{approval}\""));
+        assert_ne!(edited, text);
+        let file = self.folder.path().join("campaign.toml");
+        std::fs::write(&file, edited).unwrap();
+        let plan = Plan::read(&file, Some(&starter("content")), |_| Some(date(2026, 11, 22))).unwrap();
+        let (start, library) = plan.start(&starter("customers.csv")).unwrap();
+        self.app.engine.start(&Start { shard_rows: 4, ..start }, library).await.unwrap();
+        CampaignId::new(id).unwrap()
+    }
+
+    /// Works until the campaign has ended or waits for a person.
+    pub async fn work(&self, campaign: &CampaignId) {
+        self.with_host(follow::until_rest(&self.app.engine, campaign, &|_| {})).await.unwrap();
+    }
+
+    pub async fn complete(&self, id: &str) -> CampaignId {
+        let campaign = self.start(id, "when_flagged").await;
+        self.work(&campaign).await;
+        campaign
+    }
+
+    /// One whose messages all wait for a person.
+    pub async fn waiting(&self, id: &str) -> CampaignId {
+        let campaign = self.start(id, "always").await;
+        self.work(&campaign).await;
+        campaign
+    }
+
+    /// All items of a list, a page of `top` after the other.
+    pub async fn pages(&self, uri: &str, top: usize) -> Vec<Value> {
+        let separator = if uri.contains('?') { '&' } else { '?' };
+        let (mut items, mut next) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{uri}{separator}top={top}{next}")).await.is(200).json();
+            let of_page = page["items"].as_array().unwrap();
+            assert!(of_page.len() <= top, "{page}");
+            items.extend(of_page.iter().cloned());
+            match page["next"].as_str() {
+                Some(after) => next = format!("&after={}", encoded(after)),
+                None => return items,
+            }
+        }
     }
 
     /// The campaign, once it stands as wanted; any other end fails.
     pub async fn until(&self, id: &str, wanted: &str) -> Value {
         let mut progress = self.app.engine.progress();
         loop {
-            let campaign = self.get(&format!("/api/campaigns/{id}")).await.expect(200);
+            let campaign = self.get(&format!("/api/campaigns/{id}")).await.is(200).json();
             let status = campaign["status"].as_str().unwrap();
             if status == wanted {
                 return campaign;
@@ -163,6 +230,13 @@ pub fn documents() -> Vec<(String, Vec<u8>)> {
 
 pub fn customers() -> Vec<u8> {
     std::fs::read(starter("customers.csv")).unwrap()
+}
+
+/// Of a segment of a path, or a value of a query.
+pub fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { (byte as char).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// The starter campaign as JSON, on a fixed day, with its documents in a folder of the container.

@@ -14,7 +14,7 @@ use crate::support::{Served, customers};
 async fn a_file_is_told_by_its_columns_and_never_by_its_values() {
     let served = Served::in_memory();
     let path = served.upload("customers", "Our list.csv", &customers()).await;
-    let found = served.get(&format!("/api/uploads/{path}")).await.expect(200);
+    let found = served.get(&format!("/api/uploads/{path}")).await.is(200).json();
     assert_eq!(
         (found["format"].as_str(), found["delimiter"].as_str(), found["whole"].as_bool()),
         (Some("csv"), Some(","), Some(true))
@@ -28,10 +28,8 @@ async fn a_file_is_told_by_its_columns_and_never_by_its_values() {
     for value in text.lines().skip(1).filter_map(|line| line.split(',').nth(1)).filter(|value| value.len() > 2) {
         assert!(!told.contains(&format!("\"{value}\"")), "{value}");
     }
-    assert_eq!(
-        served.get("/api/uploads/customers/0199aaaa-0000-7000-8000-000000000000/a.csv").await.refused(404),
-        "unknown_file"
-    );
+    let unknown = "/api/uploads/customers/0199aaaa-0000-7000-8000-000000000000/a.csv";
+    served.get(unknown).await.refused(404, "unknown_file");
 }
 
 #[tokio::test]
@@ -43,9 +41,10 @@ async fn a_large_file_is_streamed_and_only_its_beginning_is_looked_at() {
         Ok::<_, Infallible>(if chunk == 0 { Bytes::from("customer_id,name,orders\n") } else { row.clone() })
     });
     let answer = served.put(place["url"].as_str().unwrap(), Body::from_stream(stream::iter(chunks))).await;
-    let bytes = answer.expect(201)["bytes"].as_u64().unwrap();
+    let answer = answer.is(201);
+    let bytes = answer.json()["bytes"].as_u64().unwrap();
     assert_eq!(bytes, 24 + 63 * 4_096 * 15);
-    let found = served.get(answer.headers["location"].to_str().unwrap()).await.expect(200);
+    let found = served.get(answer.headers["location"].to_str().unwrap()).await.is(200).json();
     assert_eq!((found["whole"].as_bool(), found["bytes"].as_u64()), (Some(false), Some(bytes)));
     assert!((60_000..71_000).contains(&found["rows"].as_u64().unwrap()));
     let left = std::fs::read_dir(&*served.app.scratch).unwrap().count();
@@ -57,11 +56,11 @@ async fn a_customer_file_is_never_replaced_and_content_is() {
     let served = Served::embedded();
     let place = served.place("customers", "a.csv").await;
     let url = place["url"].as_str().unwrap();
-    served.put(url, "customer_id\n1\n").await.expect(201);
-    assert_eq!(served.put(url, "customer_id\n2\n").await.refused(409), "already_uploaded");
+    served.put(url, "customer_id\n1\n").await.is(201).json();
+    served.put(url, "customer_id\n2\n").await.refused(409, "already_uploaded");
     served.upload("content", "autumn/a.md", b"One.").await;
     served.upload("content", "autumn/a.md", b"Two.").await;
-    assert_eq!(served.get("/api/uploads/content/autumn/a.md").await.expect(200)["bytes"], 4);
+    assert_eq!(served.get("/api/uploads/content/autumn/a.md").await.is(200).json()["bytes"], 4);
 }
 
 #[tokio::test]
@@ -70,16 +69,16 @@ async fn a_body_that_is_no_file_is_not_kept() {
     let place = served.place("customers", "a.csv").await;
     let url = place["url"].as_str().unwrap();
     let request = |name: &str, value: &str, body: Body| Request::put(url).header(name, value).body(body).unwrap();
-    assert_eq!(served.put(url, "").await.refused(400), "empty_body");
+    served.put(url, "").await.refused(400, "empty_body");
     let form = request("content-type", "multipart/form-data; boundary=x", "x".into());
-    assert_eq!(served.call(form).await.refused(415), "form");
+    served.call(form).await.refused(415, "form");
     let huge = request("content-length", &(6u64 << 30).to_string(), "x".into());
-    assert_eq!(served.call(huge).await.refused(413), "too_large");
+    served.call(huge).await.refused(413, "too_large");
     let broken = stream::iter([Ok(Bytes::from("customer_id\n")), Err(std::io::Error::other("gone"))]);
-    assert_eq!(served.put(url, Body::from_stream(broken)).await.refused(400), "cut_off");
-    assert_eq!(served.get(url).await.refused(404), "unknown_file");
+    served.put(url, Body::from_stream(broken)).await.refused(400, "cut_off");
+    served.get(url).await.refused(404, "unknown_file");
     let wrong = served.post("/api/uploads", &json!({ "kind": "customers", "name": "a.exe" })).await;
-    assert_eq!((wrong.refused(422), wrong.fields()), ("invalid_input".to_owned(), vec!["name".to_owned()]));
+    assert_eq!(wrong.refused(422, "invalid_input").fields(), ["name"]);
     let unknown = served.post("/api/uploads", &json!({ "kind": "customers", "name": "a.csv", "public": true })).await;
     assert_eq!(unknown.status, 422);
 }

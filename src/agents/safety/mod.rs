@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::{
     domain::{money::Usd, verdict::Severities},
-    providers::{Meter, ProviderError},
+    providers::{Forecast, Meter, ProviderError},
 };
 
 mod canonical;
@@ -32,6 +32,11 @@ pub trait HarmScreen: Send + Sync {
     /// What one call may cost at most: so much of the budget is set aside for it.
     fn most(&self) -> Usd {
         Usd::ZERO
+    }
+
+    /// What one call costs as a rule, for estimates.
+    fn forecast(&self) -> Forecast {
+        Forecast::default()
     }
 
     /// A severity for every category, or an error; nothing is approved on an error. What it costs is reserved and

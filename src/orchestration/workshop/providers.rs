@@ -78,4 +78,8 @@ impl fmt::Debug for Providers {
 pub struct Chosen {
     pub writer: Arc<dyn Writer>,
     pub screen: Arc<dyn HarmScreen>,
+    /// `None`: retrieval is by words alone.
+    pub embedder: Option<Embedder>,
+    /// `None`: the embedded index.
+    pub search: Option<Arc<Search>>,
 }

@@ -401,6 +401,7 @@ mod tests {
             message: "chat: 400 Bad Request".to_owned(),
             body,
             may_have_cost: false,
+            no_answer: None,
         }
     }
 

@@ -15,7 +15,7 @@ use cpo::{
 use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 
-use crate::support::{Here, encoded};
+use crate::support::{Served, encoded};
 
 /// Campaigns that are there before the first call: one waits for a person, one is complete.
 struct Seed {
@@ -36,12 +36,12 @@ static SEED: LazyLock<Seed> = LazyLock::new(|| {
 });
 
 async fn seed() -> Seed {
-    let here = Here::new();
-    here.complete("done").await;
-    here.waiting("waits").await;
-    let queue = here.get("/api/campaigns/waits/variants?decision=needs_review").await.is(200).json();
+    let served = Served::in_memory();
+    served.complete("done").await;
+    served.waiting("waits").await;
+    let queue = served.get("/api/campaigns/waits/variants?decision=needs_review").await.is(200).json();
     let id = |variant: &Value| variant["id"].as_str().unwrap().to_owned();
-    let store = &here.app.engine.store.blobs;
+    let store = &served.app.engine.store.blobs;
     let mut blobs = Vec::new();
     for path in store.list(None).await.unwrap() {
         blobs.push((path.clone(), store.get(&path).await.unwrap().bytes));
@@ -50,7 +50,7 @@ async fn seed() -> Seed {
         blobs,
         digest: queue["gate"]["digest"].as_str().unwrap().to_owned(),
         variants: queue["items"].as_array().unwrap().iter().map(id).collect(),
-        description: here.get("/api/openapi.json").await.is(200).json(),
+        description: served.get("/api/openapi.json").await.is(200).json(),
     }
 }
 
@@ -235,7 +235,7 @@ fn call() -> impl Strategy<Value = Step> {
         })
 }
 
-async fn check(here: &Here, call: Call) -> Result<(), TestCaseError> {
+async fn check(served: &Served, call: Call) -> Result<(), TestCaseError> {
     let mut request = Request::builder().method(call.method.clone()).uri(&call.uri);
     if let Some(kind) = call.kind {
         request = request.header("content-type", kind);
@@ -243,7 +243,7 @@ async fn check(here: &Here, call: Call) -> Result<(), TestCaseError> {
     if let Some(key) = &call.key {
         request = request.header("idempotency-key", key);
     }
-    let answer = here.call(request.body(Body::from(call.body.clone())).unwrap()).await;
+    let answer = served.call(request.body(Body::from(call.body.clone())).unwrap()).await;
     prop_assert!(answer.status.as_u16() < 500, "{call:?}: {answer:?}");
     // Durable clients know refusals of another shape.
     let is_durable = ["/api/instances", "/api/orchestrators"].iter().any(|path| call.uri.starts_with(path));
@@ -256,10 +256,10 @@ async fn check(here: &Here, call: Call) -> Result<(), TestCaseError> {
 }
 
 /// Those that have no gate before them go on until they are at rest; what they leave is whole.
-async fn check_campaigns(here: &Here) {
-    let engine = &here.app.engine;
+async fn check_campaigns(served: &Served) {
+    let engine = &served.app.engine;
     for campaign in engine.campaigns().await.unwrap() {
-        here.work(&campaign).await;
+        served.work(&campaign).await;
         let Held { instance, .. } = engine.held(&campaign).await.unwrap();
         let state = engine.store.blobs.get(&names::instance(&campaign)).await.unwrap();
         assert!(state.bytes.len() <= 64 << 10, "{campaign}: {} bytes", state.bytes.len());
@@ -294,19 +294,19 @@ proptest! {
             for (path, bytes) in &SEED.blobs {
                 store.blobs.put(path, bytes.clone(), Precondition::Absent).await.unwrap();
             }
-            let here = Here::over(store);
+            let served = Served::over(store);
             for step in steps {
                 match step {
-                    Step::Call(call) => check(&here, call).await?,
+                    Step::Call(call) => check(&served, call).await?,
                     Step::Work => {
                         let waits: CampaignId = "waits".parse().unwrap();
-                        if here.app.engine.load(&waits).await.unwrap().is_some() {
-                            here.work(&waits).await;
+                        if served.app.engine.load(&waits).await.unwrap().is_some() {
+                            served.work(&waits).await;
                         }
                     }
                 }
             }
-            check_campaigns(&here).await;
+            check_campaigns(&served).await;
             Ok::<_, TestCaseError>(())
         })?;
     }
