@@ -71,8 +71,7 @@ impl Providers {
 fn model(client: Arc<OpenAi>, campaign: &Campaign) -> Result<Arc<dyn Writer>, Problem> {
     let is_here = client.is_here();
     let price = |model: &str| campaign.prices.of_asked(model, is_here);
-    let model = Model::new(client, &campaign.generation.model, price)?;
-    Ok(Arc::new(model))
+    Ok(Arc::new(Model::new(client, &campaign.generation.model, price)?))
 }
 
 impl fmt::Debug for Providers {
@@ -88,4 +87,8 @@ pub struct Chosen {
     pub screen: Arc<dyn HarmScreen>,
     /// `None`: nobody looks for attacks in passages.
     pub shields: Option<Arc<PromptShields>>,
+    /// `None`: retrieval is by words alone.
+    pub embedder: Option<Embedder>,
+    /// `None`: the embedded index.
+    pub search: Option<Arc<Search>>,
 }
