@@ -179,7 +179,8 @@ mod tests {
             let vectors = Vectors { dimensions, numbers };
             let bytes = vectors.to_bytes();
             prop_assert_eq!(vectors.iter().len(), count);
-            prop_assert_eq!(Vectors::from_bytes(&bytes, count).as_ref(), Some(&vectors));
+            let read = Vectors::from_bytes(&bytes, count);
+            prop_assert_eq!(read.as_ref(), Some(&vectors));
             prop_assert!(Vectors::from_bytes(&bytes, count + 1).is_none());
             for cut in 0..bytes.len() {
                 prop_assert!(Vectors::from_bytes(&bytes[..cut], count).is_none());

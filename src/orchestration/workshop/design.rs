@@ -7,7 +7,6 @@ use super::{Job, Output, Trouble, cells, label::Labelled};
 use crate::{
     agents::{
         experimentation::design::Design,
-        retrieval::Retriever as _,
         segmentation::{RuleOverlap, Tally},
     },
     audit::Written,
@@ -62,7 +61,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         queries: count(cells::queries(campaign, &segments).len())?,
         variants: count(cells::tasks(campaign, &segments).len())?,
         allowances: Allowances {
-            retrieve: context.index(records).await?.most(),
+            retrieve: context.index(job).await?.most(),
             generate: providers.writer.most(),
             screen: providers.screen.most(),
         },
