@@ -106,7 +106,7 @@ impl HarmScreen for ContentSafetyScreen {
             records += message + records_of(USUAL_SOURCE);
             assumes.push(format!("once more beside {USUAL_SOURCE} characters of sources for groundedness"));
         }
-        Forecast { expected: self.prices.text_records(records), assumes }
+        Forecast { expected: self.prices.text_records(records), once: Usd::ZERO, assumes }
     }
 
     async fn screen(&self, message: &AsRead<'_>, meter: &Meter) -> Result<Screened, ProviderError> {

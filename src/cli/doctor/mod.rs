@@ -212,7 +212,11 @@ impl Subject {
                 services.content_safety()?.probe().await.map_err(told)?;
                 "harm analysis".to_owned()
             }
-            Self::Retriever | Self::Tracker => {
+            Self::Retriever => {
+                services.azure_search()?.probe().await.map_err(told)?;
+                "the list of indexes".to_owned()
+            }
+            Self::Tracker => {
                 let remedy = "leave its key out of [providers]";
                 return Err(Problem::new("this version cannot ask that provider yet", remedy).into());
             }

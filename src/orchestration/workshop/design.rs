@@ -7,7 +7,6 @@ use super::{Job, Output, Trouble, cells, estimate, label::Labelled};
 use crate::{
     agents::{
         experimentation::design::Design,
-        retrieval::Retriever as _,
         segmentation::{RuleOverlap, Tally},
     },
     audit::Written,
@@ -63,7 +62,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let sizes: Vec<_> = profiles.iter().map(|profile| (profile.name.clone(), profile.customers)).collect();
     let design = Design::plan(campaign, &sizes);
     let providers = &job.providers()?;
-    let index = context.index(records).await?;
+    let index = context.index(job).await?;
     let (shielded, shielded_once) = match &providers.shields {
         Some(shields) => {
             let content = context.content(records).await?;

@@ -48,10 +48,8 @@ pub fn stages(
     let allowances = plan.allowances;
     let (writer, screen) = (&providers.writer, &providers.screen);
     let stage = |stage: Stage, provider: &str, questions: u32, most: Usd, forecast, counts: String| {
-        let Forecast { expected, assumes } = forecast;
-        let once = if stage == Stage::Retrieve { shielded_once } else { Usd::ZERO };
+        let Forecast { expected, once, assumes } = forecast;
         let expected_usd = (expected.times(questions) + once).min(most);
-        let once = (once > Usd::ZERO).then(|| "each approved passage looked at once by Prompt Shields".to_owned());
         let priced = (expected_usd > Usd::ZERO).then(|| format!("prices as read on {}", Prices::read_on()));
         StageEstimate {
             stage: stage.to_string(),
@@ -59,16 +57,21 @@ pub fn stages(
             questions,
             expected_usd,
             most_usd: most,
-            assumes: [counts].into_iter().chain(assumes).chain(once).chain(priced).collect(),
+            assumes: [counts].into_iter().chain(assumes).chain(priced).collect(),
         }
     };
+    let mut retrieval = retriever.forecast();
+    if shielded_once > Usd::ZERO {
+        retrieval.once = retrieval.once + shielded_once;
+        retrieval.assumes.push("each passage looked at once by Prompt Shields".to_owned());
+    }
     vec![
         stage(
             Stage::Retrieve,
             retriever_name,
             plan.queries,
             allowances.retrieve.times(plan.queries),
-            retriever.forecast(),
+            retrieval,
             queries,
         ),
         stage(
