@@ -8,6 +8,7 @@ mod breaker;
 mod credential;
 mod limiter;
 mod meter;
+pub mod mlflow;
 pub mod openai;
 pub mod service;
 mod services;

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{openai::OpenAi, service::InvalidAddress};
+use super::{mlflow::MlFlow, openai::OpenAi, service::InvalidAddress};
 use crate::{domain::problem::Problem, providers::credential::InvalidKey};
 
 type Once<T> = OnceLock<Result<Arc<T>, Problem>>;
@@ -18,6 +18,7 @@ pub struct Services {
     settings: Settings,
     azure_openai: Once<OpenAi>,
     openai: Once<OpenAi>,
+    mlflow: Once<MlFlow>,
 }
 
 impl fmt::Debug for Services {
@@ -30,7 +31,7 @@ impl Services {
     /// `value` gives a setting's text; an empty one counts as none.
     pub fn new(value: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         let settings = Settings(Box::new(value));
-        Self { settings, azure_openai: Once::new(), openai: Once::new() }
+        Self { settings, azure_openai: Once::new(), openai: Once::new(), mlflow: Once::new() }
     }
 
     pub fn from_environment() -> Self {
@@ -48,6 +49,10 @@ impl Services {
 
     pub fn openai(&self) -> Result<Arc<OpenAi>, Problem> {
         self.openai.get_or_init(|| OpenAi::compatible(&self.settings).map(Arc::new)).clone()
+    }
+
+    pub fn mlflow(&self) -> Result<Arc<MlFlow>, Problem> {
+        self.mlflow.get_or_init(|| MlFlow::new(&self.settings).map(Arc::new)).clone()
     }
 }
 

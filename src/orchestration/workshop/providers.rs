@@ -9,7 +9,7 @@ use crate::{
     },
     config::{
         Campaign,
-        campaign::{ScreenName, WriterName},
+        campaign::{ScreenName, TrackerName, WriterName},
     },
     domain::problem::Problem,
     providers::Services,
@@ -48,9 +48,16 @@ impl Providers {
             ScreenName::Embedded => Ok(Arc::clone(&self.screen)),
             ScreenName::AzureContentSafety => Err(unknown("safety")),
         };
-        match (writer, screen) {
-            (Ok(writer), Ok(screen)) => Ok(Chosen { writer, screen }),
-            (writer, screen) => Err([writer.err(), screen.err()].into_iter().flatten().collect()),
+        // It is asked only in the end, and may be down then; that it is not set up is told before.
+        let tracker = match names.tracking {
+            TrackerName::None => Ok(()),
+            TrackerName::Mlflow => self.services.mlflow().map(drop),
+        };
+        match (writer, screen, tracker) {
+            (Ok(writer), Ok(screen), Ok(())) => Ok(Chosen { writer, screen }),
+            (writer, screen, tracker) => {
+                Err([writer.err(), screen.err(), tracker.err()].into_iter().flatten().collect())
+            }
         }
     }
 }
