@@ -4,7 +4,8 @@ use std::{fmt, iter::Sum, ops::Add};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// US dollars in units of 10^-9 dollar: one token of a small model costs some hundred of them. At most [`Usd::MAX`].
+/// US dollars in units of 10^-9 dollar: one token of a small model costs 5 to 600 of them, and not always a whole number, see
+/// [`Usd::priced_per`]. At most [`Usd::MAX`].
 ///
 /// Serialized as a JSON number of dollars, which reads back as the same amount: up to [`Usd::MAX`] the error of the
 /// nearest `f64` stays below half a unit.
