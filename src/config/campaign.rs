@@ -13,13 +13,14 @@ use crate::{
     domain::{
         attribute::{self, Attribute, AttributeType, Attributes},
         channel::Channel,
-        id::{ArmName, CampaignId, Locale, SegmentName},
+        id::{ArmName, BlocklistName, CampaignId, Locale, SegmentName},
         money::Usd,
         problem::Problem,
         share::Share,
         variant::Slots,
-        verdict::{Harm, Severity},
+        verdict::{Harm, Severity, SeverityLevels},
     },
+    providers::prices::Prices,
 };
 
 /// A campaign as its owner declares it.
@@ -41,6 +42,9 @@ pub struct Campaign {
     pub run: Run,
     #[serde(default)]
     pub providers: ProviderNames,
+    /// Where they differ from those that ship.
+    #[serde(default)]
+    pub prices: Prices,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -240,6 +244,58 @@ pub struct Generation {
     pub brand: Brand,
     #[serde(default)]
     pub slots: Slots,
+    /// For a language model that writes; the composer needs none of it.
+    #[serde(default)]
+    pub model: ModelSpec,
+}
+
+/// How a language model is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSpec {
+    /// The model, on Azure the deployment; `None`: the one that the operator's settings name.
+    pub name: Option<String>,
+    /// `None`: the model's own.
+    pub temperature: Option<f64>,
+    /// Of one answer; `None`: 1,500, or 8,000 with a `reasoning_effort`, as reasoning counts.
+    pub max_output_tokens: Option<u32>,
+    /// How often a bad answer is given back with what is wrong with it.
+    pub repairs: u32,
+    /// Reasoning models only.
+    pub reasoning_effort: Option<ReasoningEffort>,
+}
+
+impl Default for ModelSpec {
+    fn default() -> Self {
+        Self { name: None, temperature: None, max_output_tokens: None, repairs: 2, reasoning_effort: None }
+    }
+}
+
+impl ModelSpec {
+    pub fn most_output_tokens(&self) -> u32 {
+        self.max_output_tokens.unwrap_or(if self.reasoning_effort.is_some() { 8_000 } else { 1_500 })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasoningEffort {
+    Minimal,
+    Low,
+    Medium,
+    High,
+}
+
+impl ReasoningEffort {
+    /// As the services name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Minimal => "minimal",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,11 +324,41 @@ pub struct Brand {
 pub struct Safety {
     pub block_at: Thresholds,
     pub approval: ApprovalPolicy,
+    pub content_safety: ContentSafety,
 }
 
 impl Default for Safety {
     fn default() -> Self {
-        Self { block_at: Thresholds::default(), approval: ApprovalPolicy::WhenFlagged }
+        Self {
+            block_at: Thresholds::default(),
+            approval: ApprovalPolicy::WhenFlagged,
+            content_safety: ContentSafety::default(),
+        }
+    }
+}
+
+/// What is asked of Azure AI Content Safety, where the campaign names it as its safety provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ContentSafety {
+    /// 4 or 8.
+    pub severity_levels: SeverityLevels,
+    /// Lists that are kept there. What one of them lists is blocked.
+    pub blocklists: Vec<BlocklistName>,
+    /// Look for attacks on language models in passages and messages.
+    pub prompt_shields: bool,
+    /// Compare messages with what they cite, besides our own gate. A preview of the service.
+    pub groundedness: bool,
+}
+
+impl Default for ContentSafety {
+    fn default() -> Self {
+        Self {
+            severity_levels: SeverityLevels::default(),
+            blocklists: Vec::new(),
+            prompt_shields: true,
+            groundedness: false,
+        }
     }
 }
 
@@ -729,6 +815,30 @@ tone = "friendly"
         for section in ["tolerated_failures = { deliver = 1.5 }", "tolerated_failures = { label = 0.5 }"] {
             assert!(run(section).unwrap_err()[0].line.is_some(), "{section}");
         }
+    }
+
+    #[test]
+    fn a_model_is_asked_in_ways_that_it_can_answer() {
+        let parse = |section: &str| {
+            Campaign::parse(&format!("{MINIMAL}\n[generation.model]\n{section}"), Path::new("campaign.toml"))
+        };
+        assert_eq!(parse("").unwrap().generation.model, ModelSpec::default());
+        let reasoning = parse("name = \"o\"\nreasoning_effort = \"low\"").unwrap().generation.model;
+        assert_eq!((reasoning.most_output_tokens(), ModelSpec::default().most_output_tokens()), (8_000, 1_500));
+        for (section, said) in [
+            ("name = \" \"", "generation.model.name"),
+            ("name = \"..\"", "generation.model.name"),
+            ("temperature = 2.1", "generation.model.temperature"),
+            ("temperature = nan", "generation.model.temperature"),
+            ("temperature = 1.0\nreasoning_effort = \"low\"", "generation.model.temperature"),
+            ("max_output_tokens = 99", "generation.model.max_output_tokens"),
+            ("repairs = 6", "generation.model.repairs"),
+        ] {
+            let found = parse(section).unwrap_err();
+            assert_eq!(found[0].field.as_deref(), Some(said), "{section}");
+            assert!(found[0].line.is_some(), "{section}");
+        }
+        assert!(parse("top_p = 1.0").is_err());
     }
 
     #[test]

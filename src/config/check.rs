@@ -17,6 +17,8 @@ impl Campaign {
         self.check_customers(&mut problems);
         self.check_segmentation(&mut problems);
         self.check_generation(&mut problems);
+        self.check_safety(&mut problems);
+        self.check_model(&mut problems);
         self.check_experiment(&mut problems);
         self.check_run(&mut problems);
         problems
@@ -269,6 +271,37 @@ impl Campaign {
         }
     }
 
+    fn check_safety(&self, problems: &mut Vec<Problem>) {
+        if let Some(twice) = first_duplicate(self.safety.content_safety.blocklists.iter()) {
+            problems.push(
+                Problem::new(format!("the blocklist `{twice}` is named twice"), "name each blocklist once")
+                    .at_field("safety.content_safety.blocklists"),
+            );
+        }
+    }
+
+    fn check_model(&self, problems: &mut Vec<Problem>) {
+        let model = &self.generation.model;
+        let mut refuse = |key: &str, why: &str, remedy: &str| {
+            problems.push(Problem::new(why, remedy).at_field(format!("generation.model.{key}")));
+        };
+        if model.name.as_ref().is_some_and(|name| !MODEL_CHARS.contains(&name.len()) || !is_model_name(name)) {
+            refuse("name", "this is no name of a model or deployment", "copy it from the service's page");
+        }
+        if model.temperature.is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
+            refuse("temperature", "the temperature must be a number from 0 to 2", "lower ones copy more exactly");
+        }
+        if model.temperature.is_some() && model.reasoning_effort.is_some() {
+            refuse("temperature", "reasoning models take no temperature", "remove it, or reasoning_effort");
+        }
+        if model.max_output_tokens.is_some_and(|tokens| !OUTPUT_TOKENS.contains(&tokens)) {
+            refuse("max_output_tokens", "an answer may have 100 to 100000 tokens", "1500 is enough for an e-mail");
+        }
+        if model.repairs > 5 {
+            refuse("repairs", "a bad answer is given back 5 times at most", "2 is a good number");
+        }
+    }
+
     fn check_experiment(&self, problems: &mut Vec<Problem>) {
         let experiment = &self.experiment;
         if experiment.arms.is_empty() {
@@ -355,6 +388,10 @@ impl Campaign {
     }
 }
 
+const MODEL_CHARS: RangeInclusive<usize> = 1..=200;
+/// Fewer hold no message, and no model gives more.
+const OUTPUT_TOKENS: RangeInclusive<u32> = 100..=100_000;
+
 /// Beyond it an arm would get nobody, or everybody.
 const WEIGHTS: RangeInclusive<f64> = 1e-6..=1e6;
 /// Smaller ones no experiment can find, greater ones no message has.
@@ -366,6 +403,11 @@ const MIN_ERROR: f64 = 1e-9;
 const STAGE_MINUTES: RangeInclusive<u32> = 1..=7 * 24 * 60;
 /// After a month, consent and prices are those of another day.
 const APPROVAL_MINUTES: RangeInclusive<u32> = 1..=30 * 24 * 60;
+
+/// It may become a part of an address; a name of dots alone would lead elsewhere.
+fn is_model_name(name: &str) -> bool {
+    name.contains(char::is_alphanumeric) && !name.contains(char::is_control)
+}
 
 fn is_attribute_name(name: &str) -> bool {
     name.len() <= 64

@@ -42,6 +42,19 @@ pub enum Category {
     Other,
 }
 
+impl Category {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Product => "product",
+            Self::Offer => "offer",
+            Self::Policy => "policy",
+            Self::Story => "story",
+            Self::Guide => "guide",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// The structured facts of an offer, next to its words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,8 @@ use std::{fmt, iter::Sum, ops::Add};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// US dollars in units of 10^-9 dollar: one token of a small model costs some hundred of them. At most [`Usd::MAX`].
+/// US dollars in units of 10^-9 dollar: one token of a small model costs 5 to 600 of them, and not always a whole number, see
+/// [`Usd::priced_per`]. At most [`Usd::MAX`].
 ///
 /// Serialized as a JSON number of dollars, which reads back as the same amount: up to [`Usd::MAX`] the error of the
 /// nearest `f64` stays below half a unit.
@@ -26,6 +27,18 @@ impl Usd {
 
     pub fn times(self, count: u32) -> Self {
         Self(self.0.saturating_mul(u64::from(count)))
+    }
+
+    /// What goods cost of which each has a price for `per` pieces, and the number of pieces. Rounded up to a whole unit,
+    /// once for all of them.
+    ///
+    /// # Panics
+    ///
+    /// Where `per` is 0.
+    pub fn priced_per(per: u64, goods: &[(Self, u64)]) -> Self {
+        let times_per: u128 = goods.iter().map(|(price, pieces)| u128::from(price.0) * u128::from(*pieces)).sum();
+        let units = times_per.div_ceil(u128::from(per));
+        u64::try_from(units).map_or(Self::MAX, |units| Self(units).min(Self::MAX))
     }
 
     pub fn dollars(self) -> f64 {
@@ -92,6 +105,16 @@ mod tests {
             let json = serde_json::to_string(&Usd(nanos)).unwrap();
             prop_assert_eq!(serde_json::from_str::<Usd>(&json).unwrap(), Usd(nanos));
         }
+    }
+
+    #[test]
+    fn what_is_priced_by_the_thousand_is_rounded_up_and_never_wraps() {
+        let price = Usd(999);
+        assert_eq!(Usd::priced_per(1_000, &[(price, 1)]), Usd(1));
+        assert_eq!(Usd::priced_per(1_000, &[(price, 1_000), (Usd(1), 1_000)]), Usd(1_000));
+        assert_eq!(Usd::priced_per(1_000, &[(price, 500), (Usd(1), 500)]), Usd(500));
+        assert_eq!(Usd::priced_per(1_000, &[]), Usd::ZERO);
+        assert_eq!(Usd::priced_per(1, &[(Usd::MAX, u64::MAX)]), Usd::MAX);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! instances/<campaign>/inbox/<event>.json                   requests not taken in yet
 //! instances/<campaign>/inputs/<digest>.json                 what it was started with; decisions of people
 //! instances/<campaign>/outcomes/<digest>.json                a file of outcomes somebody heard of, and how it stands
+//! instances/<campaign>/inputs/<digest>.vectors              the content's embeddings
 //! instances/<campaign>/<generation>/arrivals/<step>/<group> who is through, a line each
 //! instances/<campaign>/<generation>/items/<step>/<item>     what each item gave; written once
 //! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent that gave nothing, a line each
@@ -19,6 +20,7 @@
 //! pending/<campaign>.json                                   a start that waits for its files
 //! content-checks/<path>.json                                what is in a file of the container `content`
 //! recalls/<document>.json                                   who recalled a document, and why
+//! tracking/<campaign>/<generation>/<report>.json            a run that the tracking server is owed
 //! campaigns/<campaign>/<generation>/exposures/<log>.jsonl   what single customers were given, a line each
 //! outcomes/<campaign>/                                      files of outcomes, as they came
 //! ```
@@ -37,6 +39,7 @@ pub const INSTANCES: &str = "instances";
 pub const PENDING: &str = "pending";
 pub const CONTENT_CHECKS: &str = "content-checks";
 pub const RECALLS: &str = "recalls";
+pub const TRACKING: &str = "tracking";
 
 pub fn active(campaign: &CampaignId) -> BlobPath {
     path(format!("{ACTIVE}/{campaign}"))
@@ -61,6 +64,11 @@ pub fn outcomes(campaign: &CampaignId) -> BlobPath {
     path(format!("outcomes/{campaign}"))
 }
 
+/// What a tracking server is owed of it.
+pub fn tracking(campaign: &CampaignId) -> BlobPath {
+    path(format!("{TRACKING}/{campaign}"))
+}
+
 pub fn sweep(campaign: &CampaignId) -> BlobPath {
     path(format!("{INSTANCES}/{campaign}/sweep.json"))
 }
@@ -75,6 +83,11 @@ pub fn inbox(campaign: &CampaignId) -> BlobPath {
 
 pub fn request(campaign: &CampaignId, event: &EventId) -> BlobPath {
     path(format!("{INSTANCES}/{campaign}/inbox/{}.json", event.as_str()))
+}
+
+/// `library`: of the content and the model that embedded it.
+pub fn vectors(campaign: &CampaignId, library: Digest) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/inputs/{library}.vectors"))
 }
 
 pub fn input(campaign: &CampaignId, digest: Digest) -> BlobPath {
@@ -164,6 +177,16 @@ impl Run {
     /// Which files of outcomes its results tell of.
     pub fn outcomes(&self) -> BlobPath {
         path(format!("{INSTANCES}/{}/{}/outcomes.json", self.campaign, self.generation))
+    }
+
+    /// Says that the tracking server is owed the run with this report.
+    pub fn tracking_note(&self, report: Digest) -> BlobPath {
+        path(format!("{TRACKING}/{}/{}/{}.json", self.campaign, self.generation, report.short()))
+    }
+
+    /// Of whoever sends it.
+    pub fn tracking_lease(&self) -> BlobPath {
+        path(format!("{TRACKING}/{}/{}/sender", self.campaign, self.generation))
     }
 
     /// Where the run's files are.

@@ -5,10 +5,15 @@
 //! contract of its service. Agents know providers by their own traits only.
 
 mod breaker;
+pub mod content_safety;
 mod credential;
+mod forecast;
 mod limiter;
 mod meter;
+pub mod mlflow;
 pub mod openai;
+pub mod prices;
+pub mod search;
 pub mod service;
 mod services;
 
@@ -16,6 +21,7 @@ use std::time::Duration;
 
 pub use self::{
     credential::Credential,
+    forecast::Forecast,
     limiter::{Limiter, Permit},
     meter::{Meter, Reserved},
     services::{Services, Settings},

@@ -8,8 +8,9 @@
 //! code and request id; its own words only where the request held nothing of a customer's.
 
 use std::{
-    error::Error as _,
+    error::Error,
     hash::{BuildHasher as _, RandomState},
+    io,
     net::IpAddr,
     time::{Duration, SystemTime},
 };
@@ -159,6 +160,27 @@ pub struct Fault {
     pub body: Value,
     /// It may have been done, and charged for, all the same.
     pub may_have_cost: bool,
+    /// Where there was no answer, or not all of one: why.
+    pub no_answer: Option<NoAnswer>,
+}
+
+/// What stood between a call and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Nobody knows an address for the host's name.
+    UnknownHost,
+    /// Nothing listens there.
+    Refused,
+    /// The other side is not who it should be, or speaks no TLS.
+    Untrusted,
+    /// No connection, for any other reason.
+    Unreachable,
+    /// The connection was made, and broke.
+    Broken,
+    /// Nothing came in time.
+    Late,
+    /// It was not sent: this process has no token to sign it with.
+    NoToken,
 }
 
 impl From<Fault> for ProviderError {
@@ -197,6 +219,11 @@ impl Service {
         &self.address
     }
 
+    /// Whether it runs on this machine.
+    pub fn is_here(&self) -> bool {
+        is_here(&self.address)
+    }
+
     /// The answer's JSON.
     pub async fn ask<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Fault> {
         self.send(call).await?.json()
@@ -221,7 +248,8 @@ impl Service {
                 Ok(Err(fault)) => fault,
                 Err(_) => {
                     let message = format!("{}: no answer within {} s", call.operation, call.within.as_secs());
-                    Fault { may_have_cost: true, ..self.fault(ErrorKind::Unavailable, message) }
+                    let fault = self.fault(ErrorKind::Unavailable, message);
+                    Fault { may_have_cost: true, no_answer: Some(NoAnswer::Late), ..fault }
                 }
             };
             let is_down = fault.kind == ErrorKind::Unavailable;
@@ -258,7 +286,7 @@ impl Service {
                  app a managed identity",
                 call.operation
             );
-            self.fault(ErrorKind::Misconfigured, message)
+            Fault { no_answer: Some(NoAnswer::NoToken), ..self.fault(ErrorKind::Misconfigured, message) }
         })?;
         let mut response = request.send().await.map_err(|error| self.not_sent(call, error))?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -283,7 +311,9 @@ impl Service {
         let host = self.address.host_str().unwrap_or_default();
         let what = if was_sent { "the connection broke" } else { "cannot be reached" };
         let message = format!("{}: {host} {what}: {why}", call.operation);
-        Fault { may_have_cost: was_sent, ..self.fault(ErrorKind::Unavailable, message) }
+        let no_answer = if was_sent { NoAnswer::Broken } else { not_connected(&error) };
+        let fault = self.fault(ErrorKind::Unavailable, message);
+        Fault { may_have_cost: was_sent, no_answer: Some(no_answer), ..fault }
     }
 
     /// An answer that is none.
@@ -320,7 +350,16 @@ impl Service {
     }
 
     fn fault(&self, kind: ErrorKind, message: String) -> Fault {
-        Fault { service: self.name, kind, status: None, code: None, message, body: Value::Null, may_have_cost: false }
+        Fault {
+            service: self.name,
+            kind,
+            status: None,
+            code: None,
+            message,
+            body: Value::Null,
+            may_have_cost: false,
+            no_answer: None,
+        }
     }
 }
 
@@ -357,7 +396,18 @@ impl Answer {
             message,
             body: Value::Null,
             may_have_cost: true,
+            no_answer: None,
         }
+    }
+}
+
+#[cfg(test)]
+impl Answer {
+    /// A service's JSON, for the tests of what its client makes of it.
+    pub fn of_json(operation: &'static str, body: &str) -> Self {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        Self { service: "test", operation, status: StatusCode::OK, headers, body }
     }
 }
 
@@ -370,6 +420,29 @@ fn parse(address: &str, credential: &Credential) -> Result<Url, InvalidAddress> 
     }
     let is_bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
     if is_bare && url.fragment().is_none() && url.has_host() { Ok(url) } else { Err(InvalidAddress::TooMuch) }
+}
+
+/// By the types of an error's causes.
+fn not_connected(error: &reqwest::Error) -> NoAnswer {
+    if error.is_dns() {
+        return NoAnswer::UnknownHost;
+    }
+    if error.is_timeout() {
+        return NoAnswer::Late;
+    }
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = cause {
+        if error.is::<rustls::Error>() {
+            return NoAnswer::Untrusted;
+        }
+        cause = match error.downcast_ref::<io::Error>() {
+            Some(error) if error.kind() == io::ErrorKind::ConnectionRefused => return NoAnswer::Refused,
+            // Its `source` is that of what it wraps.
+            Some(error) => error.get_ref().map(|wrapped| wrapped as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    NoAnswer::Unreachable
 }
 
 fn is_here(url: &Url) -> bool {

@@ -16,6 +16,7 @@ use crate::{
     },
     domain::{
         content::{Approval, Category, Document, Passage, Validity},
+        estimate::StageEstimate,
         id::{DocumentId, PassageId},
         segment::Trait,
         variant::{Cell, Citation, Claim, Field, Message, Slot, Span},
@@ -316,7 +317,8 @@ pub fn report() -> Report {
             }
             let segment = segment.map(|name| SegmentName::new(name).unwrap());
             let query = "spring upgrade".to_owned();
-            retrieved.push(Retrieved { segment, channel, locale: Locale::new("en").unwrap(), query, hits: found });
+            let (locale, withheld) = (Locale::new("en").unwrap(), Vec::new());
+            retrieved.push(Retrieved { segment, channel, locale, query, hits: found, withheld });
         }
     }
     let column = |attribute: &str, column: &str, kind, values, missing, bad| ColumnQuality {
@@ -430,6 +432,14 @@ pub fn report() -> Report {
                 cost("safety", "word-screen/1", Usage { requests: 28, ..Usage::default() }),
             ],
             max_usd: Usd::from_dollars(25.0),
+            estimate: vec![StageEstimate {
+                stage: "generation".to_owned(),
+                provider: "gpt-4o-mini".to_owned(),
+                questions: 28,
+                expected_usd: Usd::from_dollars(0.021).unwrap(),
+                most_usd: Usd::from_dollars(0.26).unwrap(),
+                assumes: vec!["3000 tokens in and 350 out a call".to_owned()],
+            }],
         },
         timings: [
             ("ingest", 0.021),

@@ -384,6 +384,7 @@ mod tests {
                 slots: &self.campaign.generation.slots,
                 candidate,
                 seed,
+                review: &|_| Vec::new(),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod composer;
 mod layout;
+pub mod model;
 pub mod phrases;
 mod sentences;
 
@@ -15,12 +16,13 @@ use crate::{
         money::Usd,
         segment::Segment,
         variant::{Cell, Draft, Slots},
+        verdict::Finding,
     },
-    providers::{Meter, ProviderError},
+    providers::{Forecast, Meter, ProviderError},
 };
 
 /// Everything a writer may draw on for one variant of one cell.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Brief<'a> {
     pub cell: &'a Cell,
     /// `None`: the control message, for everybody.
@@ -35,6 +37,9 @@ pub struct Brief<'a> {
     /// From 0: each candidate of a cell should differ from the others.
     pub candidate: usize,
     pub seed: u64,
+    /// What the gate's text checks say of a draft. Whoever writes may ask before it hands one in; the gate checks it
+    /// again.
+    pub review: &'a (dyn Fn(&Draft) -> Vec<Finding> + Sync),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +57,11 @@ pub trait Writer: Send + Sync {
     /// What one call may cost at most: so much of the budget is set aside for it.
     fn most(&self) -> Usd {
         Usd::ZERO
+    }
+
+    /// What one call costs as a rule, for estimates.
+    fn forecast(&self) -> Forecast {
+        Forecast::default()
     }
 
     /// What it costs is reserved and settled with the meter.

@@ -5,11 +5,11 @@ use std::{
     sync::LazyLock,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config::campaign::{Brand, Campaign},
-    domain::{content::Category, id::Locale, phrases::PhraseBook, problem::Problem, variant::Slots},
+    domain::{channel::Channel, content::Category, id::Locale, phrases::PhraseBook, problem::Problem, variant::Slots},
 };
 
 /// The tone of the control message.
@@ -60,6 +60,50 @@ impl Tone {
             .into_iter()
             .chain(self.transitions.values())
             .flatten()
+    }
+}
+
+/// What a tone says on a channel, by purpose.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Spoken {
+    pub subjects: Vec<String>,
+    /// Greetings, with or without an introduction.
+    pub greetings: Vec<String>,
+    pub openers: Vec<String>,
+    pub transitions: BTreeMap<&'static str, Vec<String>>,
+    pub calls: Vec<String>,
+    pub closings: Vec<String>,
+}
+
+impl Spoken {
+    /// All but the subjects.
+    pub fn of_parts(&self) -> impl Iterator<Item = &str> {
+        let parts = [&self.greetings, &self.openers].into_iter().chain(self.transitions.values());
+        parts.chain([&self.calls, &self.closings]).flatten().map(String::as_str)
+    }
+}
+
+impl Tone {
+    pub fn spoken(&self, channel: Channel, brand: &Brand, slots: &Slots) -> Spoken {
+        let all = |phrases: &[String]| phrases.iter().filter_map(|phrase| spoken(phrase, brand, slots)).collect();
+        let calls = all(&self.calls);
+        match channel {
+            Channel::Email => Spoken {
+                subjects: all(&self.subjects),
+                greetings: all(&self.greetings),
+                openers: all(&self.openers),
+                transitions: self
+                    .transitions
+                    .iter()
+                    .map(|(category, phrases)| (category.as_str(), all(phrases)))
+                    .collect(),
+                calls,
+                closings: all(&self.closings),
+            },
+            Channel::Sms => Spoken { greetings: all(&self.introductions), calls, ..Spoken::default() },
+            Channel::InApp => Spoken { subjects: all(&self.subjects), calls, ..Spoken::default() },
+            Channel::Push => Spoken { subjects: all(&self.subjects), ..Spoken::default() },
+        }
     }
 }
 

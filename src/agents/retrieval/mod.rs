@@ -1,10 +1,14 @@
 //! Retrieval: finds the approved, in-date passages that fit a segment.
 
+pub mod azure_search;
 mod document;
+pub mod embedder;
 pub mod full_text;
+pub mod hybrid;
 mod json;
 pub mod library;
 mod markdown;
+pub mod vectors;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -15,7 +19,7 @@ use crate::{
         id::{Locale, PassageId, SegmentName},
         money::Usd,
     },
-    providers::{Meter, ProviderError},
+    providers::{Forecast, Meter, ProviderError},
 };
 
 /// What is wanted for one cell's messages. The date is fixed when the retriever is made.
@@ -48,6 +52,11 @@ pub trait Retriever: Send + Sync {
         Usd::ZERO
     }
 
+    /// What one call costs as a rule, for estimates.
+    fn forecast(&self) -> Forecast {
+        Forecast::default()
+    }
+
     /// The best first; ties in the order of passage ids. An empty answer is an answer. What it costs is reserved and
     /// settled with the meter.
     async fn retrieve(&self, query: &Query, meter: &Meter) -> Result<Vec<Hit>, ProviderError>;
@@ -62,4 +71,7 @@ pub struct Retrieved {
     pub query: String,
     /// Best first.
     pub hits: Vec<Hit>,
+    /// Found too, and kept from all messages: Prompt Shields takes their words for an attack on a language model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<PassageId>,
 }

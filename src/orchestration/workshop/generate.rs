@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Job, Output, Setback, answered, retrieve};
+use super::{Job, Output, Setback, answered, retrieve, screen};
 use crate::{
     agents::generation::{Brief, Source},
     domain::variant::Draft,
@@ -35,6 +35,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let library = context.content(records).await?;
     let source = |(document, passage)| Source { document, passage };
     let sources: Vec<_> = retrieved.hits.iter().filter_map(|hit| library.passage(&hit.passage).map(source)).collect();
+    let gate = screen::gate(job, &retrieved).await?;
     let brief = Brief {
         cell: &task.cell,
         segment: segments.iter().find(|segment| Some(&segment.name) == task.cell.segment.as_ref()),
@@ -46,6 +47,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
         slots: &campaign.generation.slots,
         candidate: task.candidate,
         seed: campaign.generation.seed,
+        review: &|draft| gate.check_text(&task.cell, draft),
     };
     let writer = &job.providers()?.writer;
     let meter = Meter::new(job.item.allowance);

@@ -2,7 +2,7 @@
 
 use super::{Job, Output, Setback, Trouble, answered, cells, generate, retrieve};
 use crate::{
-    agents::safety::Gate,
+    agents::{retrieval::Retrieved, safety::Gate},
     domain::{
         variant::{Draft, Variant},
         verdict::{Decision, Finding, Rule, Verdict},
@@ -14,23 +14,13 @@ use crate::{
 
 pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let (context, records) = (job.context, job.records);
-    let campaign = &context.start.campaign;
     let task = job.pick(context.tasks(records).await?)?;
     let meter = Meter::new(job.item.allowance);
     let variant = match written(job, job.item.index).await? {
         Written::Nothing { writer, why } => blocked(task, Draft::nothing(), writer, why),
         Written::Draft { writer, draft } => {
             let retrieved = retrieve::for_cell(job, &task.cell).await?;
-            let gate = Gate {
-                content: context.content(records).await?,
-                date: context.date,
-                allowed: &retrieved.hits,
-                phrases: &context.phrases,
-                brand: &campaign.generation.brand,
-                slots: &campaign.generation.slots,
-                safety: &campaign.safety,
-                screen: job.providers()?.screen.as_ref(),
-            };
+            let gate = gate(job, &retrieved).await?;
             let judged = gate.judge(&task.cell, &draft, &meter);
             let verdict = answered(Agent::Screen, &job.workshop.limits.screen, judged).await;
             let verdict = verdict.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })?;
@@ -39,6 +29,22 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     };
     telemetry::metrics().variant_judged(variant.verdict.decision);
     Ok(Output::new(None, meter.spent(), &variant)?)
+}
+
+/// What judges a cell's drafts; `retrieved` is what was found for the cell.
+pub async fn gate<'a>(job: Job<'a>, retrieved: &'a Retrieved) -> Result<Gate<'a>, Trouble> {
+    let context = job.context;
+    let campaign = &context.start.campaign;
+    Ok(Gate {
+        content: context.content(job.records).await?,
+        date: context.date,
+        allowed: &retrieved.hits,
+        phrases: &context.phrases,
+        brand: &campaign.generation.brand,
+        slots: &campaign.generation.slots,
+        safety: &campaign.safety,
+        screen: job.providers()?.screen.as_ref(),
+    })
 }
 
 /// What the screen could not judge, with its draft where there is one.

@@ -6,6 +6,11 @@
 //! | Azure, dated | `ENDPOINT/openai/deployments/DEPLOYMENT?api-version=…` | in the path |
 //! | compatible | `OPENAI_BASE_URL` | in the body |
 
+pub mod chat;
+pub mod embeddings;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::{
     Credential,
     service::{Call, Service},
@@ -23,6 +28,7 @@ const COMPATIBLE: &str = "openai";
 pub struct OpenAi {
     service: Service,
     paths: Paths,
+    dialect: Dialect,
     /// The deployment or model, where a campaign names none.
     pub model: Option<String>,
     /// For embeddings, likewise.
@@ -36,6 +42,18 @@ enum Paths {
     /// `/deployments/MODEL/chat/completions?api-version=…`.
     Dated { api_version: String },
 }
+
+/// What a request's fields are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// OpenAI's own and Azure's: what an answer may take is `max_completion_tokens`.
+    OpenAi,
+    /// As most servers that came after know it: `max_tokens`.
+    Compatible,
+}
+
+/// What a path's segment may hold as it is.
+const IN_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 impl OpenAi {
     /// * `AZURE_OPENAI_ENDPOINT`, e.g. `https://NAME.openai.azure.com`
@@ -58,6 +76,7 @@ impl OpenAi {
         Ok(Self {
             service: Service::new(AZURE, &base, credential).map_err(|why| wrong_address(ENDPOINT, &why))?,
             paths,
+            dialect: Dialect::OpenAi,
             model: settings.get("AZURE_OPENAI_DEPLOYMENT"),
             embedding_model: settings.get("AZURE_OPENAI_EMBEDDING_DEPLOYMENT"),
         })
@@ -74,12 +93,25 @@ impl OpenAi {
             Some(key) => Credential::bearer(&key).map_err(|why| wrong_key(KEY, why))?,
             None => Credential::Nobody,
         };
+        let service = Service::new(COMPATIBLE, &base, credential).map_err(|why| wrong_address(BASE, &why))?;
+        let is_openai = service.address().host_str() == Some("api.openai.com");
         Ok(Self {
-            service: Service::new(COMPATIBLE, &base, credential).map_err(|why| wrong_address(BASE, &why))?,
+            service,
             paths: Paths::Plain,
+            dialect: if is_openai { Dialect::OpenAi } else { Dialect::Compatible },
             model: settings.get("OPENAI_MODEL"),
             embedding_model: settings.get("OPENAI_EMBEDDING_MODEL"),
         })
+    }
+
+    /// As a campaign names it.
+    pub fn name(&self) -> &'static str {
+        self.service.name()
+    }
+
+    /// Whether it runs on this machine.
+    pub fn is_here(&self) -> bool {
+        self.service.is_here()
     }
 
     /// A call of `model` at `path`, e.g. `chat/completions`. Its body names the model in any case: where the path does,
@@ -88,6 +120,7 @@ impl OpenAi {
         match &self.paths {
             Paths::Plain => Call::post(operation, path),
             Paths::Dated { api_version } => {
+                let model = utf8_percent_encode(model, IN_SEGMENT);
                 Call::post(operation, format!("deployments/{model}/{path}")).query("api-version", api_version.clone())
             }
         }
