@@ -4,3 +4,4 @@
 mod npm;
 mod prism;
 mod scripted;
+mod service;
