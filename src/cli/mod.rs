@@ -7,6 +7,8 @@ mod analyze;
 mod audit;
 mod demo;
 mod dev;
+mod doctor;
+mod estimate;
 mod explain;
 mod export;
 mod init;
@@ -44,12 +46,14 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Init(init::Args),
+    Estimate(estimate::Args),
     Run(run::Args),
     #[command(subcommand)]
     Instance(instance::Command),
     Dev(dev::Args),
     Serve(serve::Args),
     Package(package::Args),
+    Doctor(doctor::Args),
     Analyze(analyze::Args),
     Explain(explain::Args),
     Export(export::Args),
@@ -82,12 +86,14 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
+        Command::Estimate(args) => estimate::run(args),
         Command::Run(args) => run::run(args),
         Command::Instance(command) => instance::run(command),
         Command::Dev(args) => dev::run(args),
         // It has exit codes of its own.
         Command::Serve(args) => return serve::run(args),
         Command::Package(args) => package::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Analyze(args) => analyze::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Export(args) => export::run(args),

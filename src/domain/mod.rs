@@ -6,6 +6,7 @@ pub mod content;
 pub mod customer;
 pub mod decision;
 pub mod digest;
+pub mod estimate;
 pub mod experiment;
 pub mod id;
 pub mod money;

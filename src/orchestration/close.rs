@@ -104,6 +104,7 @@ impl Finished<'_> {
                     })
                     .collect(),
                 max_usd: self.ledger.cap_usd,
+                estimate: self.ledger.estimate.clone(),
             },
             timings: self
                 .timings

@@ -9,6 +9,7 @@ pub mod content;
 pub mod decide;
 pub mod deliveries;
 pub mod engine;
+pub mod estimate;
 pub mod explain;
 pub mod finished;
 pub mod follow;

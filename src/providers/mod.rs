@@ -7,6 +7,7 @@
 mod breaker;
 pub mod content_safety;
 mod credential;
+mod forecast;
 mod limiter;
 mod meter;
 pub mod openai;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use self::{
     credential::Credential,
+    forecast::Forecast,
     limiter::{Limiter, Permit},
     meter::{Meter, Reserved},
     services::{Services, Settings},

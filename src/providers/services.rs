@@ -43,6 +43,11 @@ impl Services {
         Self::new(|_| None)
     }
 
+    /// Whether the operator has said anything of it.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.settings.get(name).is_some()
+    }
+
     pub fn azure_openai(&self) -> Result<Arc<OpenAi>, Problem> {
         self.azure_openai.get_or_init(|| OpenAi::azure(&self.settings).map(Arc::new)).clone()
     }

@@ -6,6 +6,7 @@
 mod answer;
 mod cards;
 mod charts;
+mod costs;
 mod gallery;
 mod message;
 mod numbers;
@@ -28,6 +29,7 @@ use crate::{
         attribute::AttributeType,
         channel::Channel,
         digest::Digest,
+        estimate::StageEstimate,
         id::{ArmName, CampaignId, Locale, SegmentName},
         money::Usd,
         segment::{Segment, SegmentProfile},
@@ -174,6 +176,9 @@ pub struct Cost {
     pub stages: Vec<StageCost>,
     /// The campaign's limit; `None`: none was set.
     pub max_usd: Option<Usd>,
+    /// What was expected when the campaign was designed.
+    #[serde(default)]
+    pub estimate: Vec<StageEstimate>,
 }
 
 impl Cost {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     config::campaign::SegmentationMethod,
     report::{
-        Error, Report, answer,
+        Error, Report, answer, costs,
         gallery::{Found, Gallery},
         numbers,
         results::ResultsView,
@@ -33,20 +33,11 @@ struct Page<'a> {
     cited: Vec<usize>,
     assignment: Assignment<'a>,
     results: Option<ResultsView<'a>>,
-    costs: Vec<StageRow<'a>>,
+    costs: Vec<costs::Row<'a>>,
+    expected: Option<String>,
     total_cost: String,
     limit: Option<String>,
     per_customer: Option<String>,
-}
-
-#[derive(Serialize)]
-struct StageRow<'a> {
-    stage: &'a str,
-    provider: &'a str,
-    requests: u64,
-    input_tokens: u64,
-    output_tokens: u64,
-    cost: String,
 }
 
 /// Customers per segment and arm.
@@ -133,19 +124,8 @@ impl<'a> Page<'a> {
             assignment: Assignment::of(report),
             results: report.results.as_ref().map(ResultsView::of).transpose()?,
             per_customer: (reached > 0).then(|| numbers::dollars(total.cost_usd.dollars() / reached as f64)),
-            costs: report
-                .cost
-                .stages
-                .iter()
-                .map(|stage| StageRow {
-                    stage: &stage.stage,
-                    provider: &stage.provider,
-                    requests: stage.usage.requests,
-                    input_tokens: stage.usage.input_tokens,
-                    output_tokens: stage.usage.output_tokens,
-                    cost: stage.usage.cost_usd.to_string(),
-                })
-                .collect(),
+            costs: costs::rows(&report.cost),
+            expected: costs::compared(&report.cost),
             total_cost: total.cost_usd.to_string(),
             limit: report.cost.max_usd.map(|limit| limit.to_string()),
         })

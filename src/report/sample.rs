@@ -16,6 +16,7 @@ use crate::{
     },
     domain::{
         content::{Approval, Category, Document, Passage, Validity},
+        estimate::StageEstimate,
         id::{DocumentId, PassageId},
         segment::Trait,
         variant::{Cell, Citation, Claim, Field, Message, Slot, Span},
@@ -430,6 +431,14 @@ pub fn report() -> Report {
                 cost("safety", "word-screen/1", Usage { requests: 28, ..Usage::default() }),
             ],
             max_usd: Usd::from_dollars(25.0),
+            estimate: vec![StageEstimate {
+                stage: "generation".to_owned(),
+                provider: "gpt-4o-mini".to_owned(),
+                questions: 28,
+                expected_usd: Usd::from_dollars(0.021).unwrap(),
+                most_usd: Usd::from_dollars(0.26).unwrap(),
+                assumes: vec!["3000 tokens in and 350 out a call".to_owned()],
+            }],
         },
         timings: [
             ("ingest", 0.021),

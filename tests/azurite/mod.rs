@@ -1,17 +1,18 @@
 //! Azurite, Microsoft's emulator of Azure Storage, for tests: a process of its own for each test binary, an account of
 //! its own for each test.
 //!
-//! Needs Node.js 20 or later. What is run is the npm package, installed into the target folder by whoever is first.
+//! Needs Node.js 20 or later. What is run is the npm package.
 
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+#[path = "../npm/mod.rs"]
+mod npm;
+
 use std::{
     fmt::Write as _,
-    fs::{self, File},
     io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::{
         LazyLock,
         atomic::{AtomicUsize, Ordering},
@@ -22,7 +23,6 @@ use std::{
 use tempfile::TempDir;
 
 const VERSION: &str = "3.35.0";
-const ENDS_WITH_PARENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azurite/ends_with_parent.js");
 /// Of all accounts: `account key`, in Base64.
 pub const KEY: &str = "YWNjb3VudCBrZXk=";
 const ACCOUNTS: usize = 1_000;
@@ -120,17 +120,14 @@ fn run(options: &[String], folder: Option<&TempDir>, blob_port: u16, queue_port:
         write!(accounts, "{}:{KEY};", name(number)).unwrap();
     }
     let (blob_port, queue_port) = (blob_port.to_string(), queue_port.to_string());
-    let mut command = Command::new("node");
+    let mut command = npm::node("azurite", VERSION, "dist/src/azurite.js");
     command
-        .args(["--require", ENDS_WITH_PARENT])
-        .arg(installed())
         .args(["--blobPort", &blob_port, "--queuePort", &queue_port, "--tablePort", "0"])
         // Seconds. It is five otherwise, and a client that sends just then finds its connection closed.
         .args(["--blobKeepAliveTimeout", "600", "--queueKeepAliveTimeout", "600"])
         .args(["--silent", "--disableTelemetry"])
         .args(options)
         .env("AZURITE_ACCOUNTS", accounts)
-        .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     match folder {
         Some(folder) => command.arg("--location").arg(folder.path()),
@@ -148,25 +145,4 @@ fn run(options: &[String], folder: Option<&TempDir>, blob_port: u16, queue_port:
     // Whatever it says later must not fill the pipe.
     thread::spawn(move || lines.for_each(drop));
     (process, blob_port, queue_port)
-}
-
-/// The script to run. One process installs it, others wait; a process that was killed meanwhile leaves it unfinished.
-fn installed() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is a folder in the target folder");
-    let folder = target.join(format!("azurite-{VERSION}"));
-    fs::create_dir_all(&folder).unwrap();
-    let lock = File::create(folder.join("lock")).unwrap();
-    lock.lock().unwrap();
-    let finished = folder.join("finished");
-    if !finished.exists() {
-        let status = Command::new("npm")
-            .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", "--prefix"])
-            .arg(&folder)
-            .arg(format!("azurite@{VERSION}"))
-            .status()
-            .expect("these tests need `npm` on the PATH (it comes with Node.js)");
-        assert!(status.success(), "npm could not install azurite {VERSION}: once, that needs the network");
-        File::create(&finished).unwrap();
-    }
-    folder.join("node_modules/azurite/dist/src/azurite.js")
 }

@@ -18,7 +18,7 @@ use crate::{
         variant::{Cell, Draft, Slots},
         verdict::Finding,
     },
-    providers::{Meter, ProviderError},
+    providers::{Forecast, Meter, ProviderError},
 };
 
 /// Everything a writer may draw on for one variant of one cell.
@@ -57,6 +57,11 @@ pub trait Writer: Send + Sync {
     /// What one call may cost at most: so much of the budget is set aside for it.
     fn most(&self) -> Usd {
         Usd::ZERO
+    }
+
+    /// What one call costs as a rule, for estimates.
+    fn forecast(&self) -> Forecast {
+        Forecast::default()
     }
 
     /// What it costs is reserved and settled with the meter.

@@ -15,7 +15,7 @@ use crate::{
         id::{Locale, PassageId, SegmentName},
         money::Usd,
     },
-    providers::{Meter, ProviderError},
+    providers::{Forecast, Meter, ProviderError},
 };
 
 /// What is wanted for one cell's messages. The date is fixed when the retriever is made.
@@ -46,6 +46,11 @@ pub trait Retriever: Send + Sync {
     /// What one call may cost at most: so much of the budget is set aside for it.
     fn most(&self) -> Usd {
         Usd::ZERO
+    }
+
+    /// What one call costs as a rule, for estimates.
+    fn forecast(&self) -> Forecast {
+        Forecast::default()
     }
 
     /// The best first; ties in the order of passage ids. An empty answer is an answer. What it costs is reserved and

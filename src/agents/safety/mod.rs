@@ -11,7 +11,7 @@ use crate::{
         money::Usd,
         verdict::{Finding, Severities},
     },
-    providers::{Meter, ProviderError},
+    providers::{Forecast, Meter, ProviderError},
 };
 
 mod canonical;
@@ -67,6 +67,11 @@ pub trait HarmScreen: Send + Sync {
     /// What one call may cost at most: so much of the budget is set aside for it.
     fn most(&self) -> Usd {
         Usd::ZERO
+    }
+
+    /// What one call costs as a rule, for estimates.
+    fn forecast(&self) -> Forecast {
+        Forecast::default()
     }
 
     /// A severity for every category, or an error; nothing is approved on an error. What it costs is reserved and

@@ -66,7 +66,8 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
 
     let cap = campaign.budget.max_usd;
     let reserved = records.instance.budget.reserved;
-    let ledger = Ledger::new(answers.entries, cap, reserved, admitted.ingested.contactable);
+    let contactable = admitted.ingested.contactable;
+    let ledger = Ledger::new(answers.entries, designed.estimate.clone(), cap, reserved, contactable);
     let mut files = Files { recorder: Recorder::new(records.run.campaign.clone()), listed: Vec::new() };
     let model_file = super::fit::model(context, records).await?;
     files.add_all(admitted, &model_file, designed, &collected, &released, &deliveries);

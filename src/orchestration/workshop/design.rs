@@ -3,7 +3,7 @@
 use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Job, Output, Trouble, cells, label::Labelled};
+use super::{Job, Output, Trouble, cells, estimate, label::Labelled};
 use crate::{
     agents::{
         experimentation::design::Design,
@@ -12,6 +12,7 @@ use crate::{
     },
     audit::Written,
     domain::{
+        estimate::StageEstimate,
         money::Usd,
         segment::{Segment, SegmentProfile},
         variant::Usage,
@@ -34,6 +35,9 @@ pub struct Designed {
     /// By shard.
     pub labels: Vec<Written>,
     pub design: Written,
+    /// By stage; empty in records of earlier versions.
+    #[serde(default)]
+    pub estimate: Vec<StageEstimate>,
 }
 
 pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
@@ -59,6 +63,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let sizes: Vec<_> = profiles.iter().map(|profile| (profile.name.clone(), profile.customers)).collect();
     let design = Design::plan(campaign, &sizes);
     let providers = &job.providers()?;
+    let index = context.index(records).await?;
     let shielded = match &providers.shields {
         Some(shields) => shields.most(context.content(records).await?, campaign.content.passages),
         None => Usd::ZERO,
@@ -67,13 +72,14 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         queries: count(cells::queries(campaign, &segments).len())?,
         variants: count(cells::tasks(campaign, &segments).len())?,
         allowances: Allowances {
-            retrieve: context.index(records).await?.most() + shielded,
+            retrieve: index.most() + shielded,
             generate: providers.writer.most(),
             screen: providers.screen.most(),
         },
     };
     let design = job.folder().put_json(layout::blob(layout::DESIGN), &design).await?;
-    let designed = Designed { segments, profiles, overlaps: tally.overlaps(model), labels, design };
+    let estimate = estimate::stages(campaign, segments.len(), &plan, providers, index.as_ref());
+    let designed = Designed { segments, profiles, overlaps: tally.overlaps(model), labels, design, estimate };
     Output::new(Some(Fact::Designed(plan)), Usage::default(), &designed)
 }
 

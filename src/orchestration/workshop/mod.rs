@@ -24,6 +24,7 @@ mod collect;
 mod context;
 mod deliver;
 mod design;
+mod estimate;
 mod fit;
 pub(super) mod folder;
 mod generate;
@@ -46,7 +47,8 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 pub use self::{
-    close::Closed, collect::Collected, ingest::Admitted, playbook::Playbook, providers::Providers, records::Records,
+    close::Closed, collect::Collected, design::Designed, ingest::Admitted, playbook::Playbook, providers::Providers,
+    records::Records,
 };
 use self::{
     context::{Context, Contexts},

@@ -4,11 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     agents::{
-        generation::{
-            Writer,
-            composer::Composer,
-            model::{Model, Price},
-        },
+        generation::{Writer, composer::Composer, model::Model},
         safety::{ContentSafetyScreen, HarmScreen, Lexicon, PromptShields},
     },
     config::{
@@ -59,7 +55,10 @@ impl Providers {
         }
     }
 
-    fn content_safety(&self, campaign: &Campaign) -> Result<(Arc<dyn HarmScreen>, Option<Arc<PromptShields>>), Problem> {
+    fn content_safety(
+        &self,
+        campaign: &Campaign,
+    ) -> Result<(Arc<dyn HarmScreen>, Option<Arc<PromptShields>>), Problem> {
         let client = self.services.content_safety()?;
         let shields = PromptShields::new(Arc::clone(&client), campaign.prices.clone());
         let settings = campaign.safety.content_safety.clone();
@@ -70,7 +69,9 @@ impl Providers {
 }
 
 fn model(client: Arc<OpenAi>, campaign: &Campaign) -> Result<Arc<dyn Writer>, Problem> {
-    let model = Model::new(client, &campaign.generation.model, |_| Ok(Price::default()))?;
+    let is_here = client.is_here();
+    let price = |model: &str| campaign.prices.of_asked(model, is_here);
+    let model = Model::new(client, &campaign.generation.model, price)?;
     Ok(Arc::new(model))
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Dialect, OpenAi};
-use crate::providers::{ErrorKind, service::Fault};
+use crate::providers::{ErrorKind, prices::Tokens, service::Fault};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -88,15 +88,6 @@ pub enum Answer {
         /// The filter's categories at fault, e.g. `violence`, as far as it names them.
         categories: Vec<String>,
     },
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tokens {
-    pub input: u64,
-    /// Of the input; they cost less.
-    pub cached: u64,
-    /// Those of its reasoning are among them.
-    pub output: u64,
 }
 
 impl OpenAi {
@@ -410,6 +401,7 @@ mod tests {
             message: "chat: 400 Bad Request".to_owned(),
             body,
             may_have_cost: false,
+            no_answer: None,
         }
     }
 

@@ -109,6 +109,11 @@ impl OpenAi {
         self.service.name()
     }
 
+    /// Whether it runs on this machine.
+    pub fn is_here(&self) -> bool {
+        self.service.is_here()
+    }
+
     /// A call of `model` at `path`, e.g. `chat/completions`. Its body names the model in any case: where the path does,
     /// the service ignores it.
     fn call(&self, operation: &'static str, model: &str, path: &str) -> Call {

@@ -5,7 +5,6 @@
 //! judges the draft afterwards all the same.
 
 mod answer;
-mod price;
 mod prompt;
 #[cfg(test)]
 mod tests;
@@ -14,7 +13,6 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-pub use self::price::Price;
 use self::{answer::Defect, prompt::Prompt};
 use super::{Brief, Source, Writer};
 use crate::{
@@ -26,11 +24,12 @@ use crate::{
         variant::{Draft, Usage},
     },
     providers::{
-        ErrorKind, Meter, ProviderError,
+        ErrorKind, Forecast, Meter, ProviderError,
         openai::{
             OpenAi,
-            chat::{Answer, Question, Role, Schema, Tokens, Turn},
+            chat::{Answer, Question, Role, Schema, Turn},
         },
+        prices::{Price, Tokens},
     },
 };
 
@@ -41,6 +40,12 @@ const MOST_PROMPT: u64 = 12_000;
 /// What a bad answer and the reasons may add to it, in bytes each, and in tokens together with their turns.
 const MOST_REPEATED: usize = 4_000;
 const MOST_REPAIR: u64 = 4_096;
+
+/// As a rule, in tokens of the service's count: rules, phrases and twelve passages; what is written, with its sources named;
+/// and of how many messages one must be repaired. Effort adds its thinking to each answer.
+const USUAL_PROMPT: u64 = 3_000;
+const USUAL_ANSWER: u64 = 350;
+const REPAIRED_ONE_IN: u64 = 4;
 
 /// For all calls of one message; an item has four minutes, of which one may pass before its turn comes.
 const TIME: Duration = Duration::from_secs(170);
@@ -185,6 +190,26 @@ impl Writer for Model {
         let output = self.spec.most_output_tokens();
         let repair = self.cost_at_most(MOST_PROMPT + MOST_REPAIR, output);
         self.cost_at_most(MOST_PROMPT, output) + repair.times(self.spec.repairs)
+    }
+
+    fn forecast(&self) -> Forecast {
+        let most = u64::from(self.spec.most_output_tokens());
+        let thinking = if self.spec.reasoning_effort.is_some() { most / 4 } else { 0 };
+        let output = (USUAL_ANSWER + thinking).min(most);
+        // The bad answer comes back, with what is wrong with it.
+        let repair = Tokens { input: USUAL_PROMPT + 2 * USUAL_ANSWER, cached: 0, output };
+        let repairs = if self.spec.repairs == 0 { 0 } else { 1 };
+        let call = self.price.cost(Tokens { input: USUAL_PROMPT, cached: 0, output });
+        let expected = call + Usd::priced_per(REPAIRED_ONE_IN, &[(self.price.cost(repair), repairs)]);
+        let mut assumes = vec![format!("{USUAL_PROMPT} tokens in and {output} out a call, none of them cached")];
+        if repairs > 0 {
+            assumes.push(format!(
+                "one message in {REPAIRED_ONE_IN} repaired once; at most {} calls of {} tokens in and {most} out each",
+                self.spec.repairs + 1,
+                MOST_PROMPT + MOST_REPAIR
+            ));
+        }
+        Forecast { expected, assumes }
     }
 
     async fn write(&self, brief: &Brief<'_>, meter: &Meter) -> Result<Draft, ProviderError> {

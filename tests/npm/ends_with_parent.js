@@ -1,5 +1,5 @@
-// Loaded before the emulator. Its standard input is a pipe that only the test process holds: when that process ends,
-// however it ends, the pipe closes and the emulator follows. It is asked politely first, so that what it keeps on disk
+// Loaded before the tool. Its standard input is a pipe that only the test process holds: when that process ends,
+// however it ends, the pipe closes and the tool follows. It is asked politely first, so that what it keeps on disk
 // is whole.
 "use strict";
 

@@ -1,0 +1,90 @@
+//! What the questions of a campaign will cost, from what it counts and what its providers say of one question.
+
+use super::providers::Chosen;
+use crate::{
+    agents::retrieval::Retriever,
+    config::{
+        Campaign,
+        campaign::{RetrieverName, ScreenName},
+    },
+    domain::estimate::StageEstimate,
+    orchestration::{instance::Plan, stage::Stage},
+    providers::{Forecast, prices::Prices},
+};
+
+/// Their `most_usd` add up to what the plan reserves.
+pub fn stages(
+    campaign: &Campaign,
+    segments: usize,
+    plan: &Plan,
+    providers: &Chosen,
+    retriever: &dyn Retriever,
+) -> Vec<StageEstimate> {
+    let (channels, locales) = (campaign.campaign.channels.len(), campaign.campaign.locales.len());
+    let (arms, candidates) = (campaign.experiment.arms.len(), campaign.generation.candidates);
+    let ways = format!("x {} x {}", counted(channels, "channel"), counted(locales, "locale"));
+    let queries = format!(
+        "({} and everybody) {ways} = {}",
+        counted(segments, "segment"),
+        if plan.queries == 1 { "1 query".to_owned() } else { format!("{} queries", plan.queries) }
+    );
+    let messages = format!(
+        "({} x {} and the control message) {ways} x {} = {}",
+        counted(segments, "segment"),
+        counted(arms, "arm"),
+        counted(candidates, "candidate"),
+        counted(plan.variants as usize, "message")
+    );
+    let retriever_name = match campaign.providers.retrieval {
+        RetrieverName::Embedded => "embedded",
+        RetrieverName::AzureSearch => "azure_search",
+    };
+    let screen_name = match campaign.providers.safety {
+        ScreenName::Embedded => "embedded",
+        ScreenName::AzureContentSafety => "azure_content_safety",
+    };
+    let allowances = plan.allowances;
+    let (writer, screen) = (&providers.writer, &providers.screen);
+    let stage = |stage: Stage, provider: &str, questions: u32, most, Forecast { expected, assumes }, counts: String| {
+        let expected_usd = expected.times(questions);
+        let priced = (expected_usd.dollars() > 0.0).then(|| format!("prices as read on {}", Prices::read_on()));
+        StageEstimate {
+            stage: stage.to_string(),
+            provider: provider.to_owned(),
+            questions,
+            expected_usd,
+            most_usd: most,
+            assumes: [counts].into_iter().chain(assumes).chain(priced).collect(),
+        }
+    };
+    vec![
+        stage(
+            Stage::Retrieve,
+            retriever_name,
+            plan.queries,
+            allowances.retrieve.times(plan.queries),
+            retriever.forecast(),
+            queries,
+        ),
+        stage(
+            Stage::Generate,
+            writer.name(),
+            plan.variants,
+            allowances.generate.times(plan.variants),
+            writer.forecast(),
+            messages,
+        ),
+        stage(
+            Stage::Screen,
+            screen_name,
+            plan.variants,
+            allowances.screen.times(plan.variants),
+            screen.forecast(),
+            "one verdict for each message".to_owned(),
+        ),
+    ]
+}
+
+fn counted(count: usize, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
