@@ -7,6 +7,7 @@
 //! instances/<campaign>/sweep.json                           what the sweeper saw last
 //! instances/<campaign>/inbox/<event>.json                   requests not taken in yet
 //! instances/<campaign>/inputs/<digest>.json                 what it was started with; decisions of people
+//! instances/<campaign>/inputs/<digest>.vectors              the content's embeddings
 //! instances/<campaign>/<generation>/arrivals/<step>/<group> who is through, a line each
 //! instances/<campaign>/<generation>/items/<step>/<item>     what each item gave; written once
 //! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent that gave nothing, a line each
@@ -73,6 +74,11 @@ pub fn inbox(campaign: &CampaignId) -> BlobPath {
 
 pub fn request(campaign: &CampaignId, event: &EventId) -> BlobPath {
     path(format!("{INSTANCES}/{campaign}/inbox/{}.json", event.as_str()))
+}
+
+/// `library`: of the content and the model that embedded it.
+pub fn vectors(campaign: &CampaignId, library: Digest) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/inputs/{library}.vectors"))
 }
 
 pub fn input(campaign: &CampaignId, digest: Digest) -> BlobPath {

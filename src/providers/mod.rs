@@ -12,6 +12,7 @@ mod limiter;
 mod meter;
 pub mod openai;
 pub mod prices;
+pub mod search;
 pub mod service;
 mod services;
 

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{content_safety::ContentSafety, openai::OpenAi, service::InvalidAddress};
+use super::{content_safety::ContentSafety, openai::OpenAi, search::Search, service::InvalidAddress};
 use crate::{domain::problem::Problem, providers::credential::InvalidKey};
 
 type Once<T> = OnceLock<Result<Arc<T>, Problem>>;
@@ -19,6 +19,7 @@ pub struct Services {
     azure_openai: Once<OpenAi>,
     openai: Once<OpenAi>,
     content_safety: Once<ContentSafety>,
+    azure_search: Once<Search>,
 }
 
 impl fmt::Debug for Services {
@@ -30,8 +31,13 @@ impl fmt::Debug for Services {
 impl Services {
     /// `value` gives a setting's text; an empty one counts as none.
     pub fn new(value: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        let settings = Settings::new(value);
-        Self { settings, azure_openai: Once::new(), openai: Once::new(), content_safety: Once::new() }
+        Self {
+            settings: Settings::new(value),
+            azure_openai: Once::new(),
+            openai: Once::new(),
+            content_safety: Once::new(),
+            azure_search: Once::new(),
+        }
     }
 
     pub fn from_environment() -> Self {
@@ -58,6 +64,10 @@ impl Services {
 
     pub fn content_safety(&self) -> Result<Arc<ContentSafety>, Problem> {
         self.content_safety.get_or_init(|| ContentSafety::new(&self.settings).map(Arc::new)).clone()
+    }
+
+    pub fn azure_search(&self) -> Result<Arc<Search>, Problem> {
+        self.azure_search.get_or_init(|| Search::azure(&self.settings).map(Arc::new)).clone()
     }
 }
 

@@ -89,6 +89,10 @@ impl FullText {
         Ok(Self { index, reader, fields, passages })
     }
 
+    pub(super) fn ranked(&self, query: &Query) -> Result<Vec<Hit>, ProviderError> {
+        self.search(query).map_err(failed)
+    }
+
     fn search(&self, query: &Query) -> tantivy::Result<Vec<Hit>> {
         if self.passages.is_empty() {
             return Ok(Vec::new());
@@ -151,7 +155,7 @@ impl FullText {
 #[async_trait]
 impl Retriever for FullText {
     async fn retrieve(&self, query: &Query, _: &Meter) -> Result<Vec<Hit>, ProviderError> {
-        self.search(query).map_err(failed)
+        self.ranked(query)
     }
 }
 
@@ -166,12 +170,12 @@ fn filter<'a>(field: Field, values: impl IntoIterator<Item = &'a str>) -> (Occur
 }
 
 /// Names of segments are compared without regard to case.
-fn folded(name: &str) -> String {
+pub(super) fn folded(name: &str) -> String {
     name.trim().to_lowercase()
 }
 
 /// `de-AT` is served by documents in `de-AT` and in `de`.
-fn locales(locale: &Locale) -> [&str; 2] {
+pub(super) fn locales(locale: &Locale) -> [&str; 2] {
     [locale.as_str(), locale.language()]
 }
 

@@ -1,10 +1,14 @@
 //! Retrieval: finds the approved, in-date passages that fit a segment.
 
+pub mod azure_search;
 mod document;
+pub mod embedder;
 pub mod full_text;
+pub mod hybrid;
 mod json;
 pub mod library;
 mod markdown;
+pub mod vectors;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};

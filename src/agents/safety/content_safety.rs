@@ -18,7 +18,7 @@ use crate::{
         verdict::{Finding, Rule},
     },
     providers::{
-        ErrorKind, Meter, ProviderError,
+        ErrorKind, Forecast, Meter, ProviderError,
         content_safety::{
             Analysis, BlocklistMatch, ContentSafety, Grounding, NAME, Part, TooLong, records_of, text_records,
         },
@@ -26,6 +26,10 @@ use crate::{
         service::Fault,
     },
 };
+
+/// Characters of an e-mail and of what it rests on, as a rule.
+const USUAL_MESSAGE: usize = 1_200;
+const USUAL_SOURCE: usize = 3_000;
 
 #[derive(Debug)]
 pub struct ContentSafetyScreen {
@@ -88,6 +92,21 @@ impl HarmScreen for ContentSafetyScreen {
         let shielded = if self.shields.is_some() { message } else { 0 };
         let grounded = if self.settings.groundedness { message + records_of(Grounding::MOST_SOURCE) } else { 0 };
         self.prices.text_records(message + shielded + grounded)
+    }
+
+    fn forecast(&self) -> Forecast {
+        let message = records_of(USUAL_MESSAGE);
+        let mut assumes = vec![format!("messages of up to {USUAL_MESSAGE} characters, {message} text records each")];
+        let mut records = message;
+        if self.shields.is_some() {
+            records += message;
+            assumes.push("once more for Prompt Shields".to_owned());
+        }
+        if self.settings.groundedness {
+            records += message + records_of(USUAL_SOURCE);
+            assumes.push(format!("once more beside {USUAL_SOURCE} characters of sources for groundedness"));
+        }
+        Forecast { expected: self.prices.text_records(records), once: Usd::ZERO, assumes }
     }
 
     async fn screen(&self, message: &AsRead<'_>, meter: &Meter) -> Result<Screened, ProviderError> {

@@ -208,7 +208,15 @@ impl Subject {
                 prices.of_asked(&model, client.is_here())?;
                 format!("`{model}`")
             }
-            Self::Retriever | Self::Screen | Self::Tracker => {
+            Self::Screen => {
+                services.content_safety()?.probe().await.map_err(told)?;
+                "harm analysis".to_owned()
+            }
+            Self::Retriever => {
+                services.azure_search()?.probe().await.map_err(told)?;
+                "the list of indexes".to_owned()
+            }
+            Self::Tracker => {
                 let remedy = "leave its key out of [providers]";
                 return Err(Problem::new("this version cannot ask that provider yet", remedy).into());
             }

@@ -5,14 +5,15 @@ use std::{fmt, sync::Arc};
 use crate::{
     agents::{
         generation::{Writer, composer::Composer, model::Model},
+        retrieval::embedder::Embedder,
         safety::{ContentSafetyScreen, HarmScreen, Lexicon, PromptShields},
     },
     config::{
         Campaign,
-        campaign::{ScreenName, WriterName},
+        campaign::{EmbedderName, RetrieverName, ScreenName, WriterName},
     },
     domain::problem::Problem,
-    providers::{Services, openai::OpenAi},
+    providers::{Services, openai::OpenAi, search::Search},
 };
 
 /// All that this process has. Campaigns choose from it by name.
@@ -49,9 +50,29 @@ impl Providers {
             ScreenName::Embedded => Ok((Arc::clone(&self.screen), None)),
             ScreenName::AzureContentSafety => self.content_safety(campaign),
         };
-        match (writer, screen) {
-            (Ok(writer), Ok((screen, shields))) => Ok(Chosen { writer, screen, shields }),
-            (writer, screen) => Err([writer.err(), screen.err()].into_iter().flatten().collect()),
+        let embedder = match names.embeddings {
+            EmbedderName::None => Ok(None),
+            EmbedderName::AzureOpenai => {
+                let client = self.services.azure_openai();
+                client.and_then(|client| embedder(client, "AZURE_OPENAI_EMBEDDING_DEPLOYMENT", campaign)).map(Some)
+            }
+            EmbedderName::Openai => {
+                let client = self.services.openai();
+                client.and_then(|client| embedder(client, "OPENAI_EMBEDDING_MODEL", campaign)).map(Some)
+            }
+        };
+        let search = match names.retrieval {
+            RetrieverName::Embedded => Ok(None),
+            RetrieverName::AzureSearch => self.services.azure_search().map(Some),
+        };
+        match (writer, screen, embedder, search) {
+            (Ok(writer), Ok((screen, shields)), Ok(embedder), Ok(search)) => {
+                Ok(Chosen { writer, screen, shields, embedder, search })
+            }
+            (writer, screen, embedder, search) => {
+                let problems = [writer.err(), screen.err(), embedder.err(), search.err()];
+                Err(problems.into_iter().flatten().collect())
+            }
         }
     }
 
@@ -71,8 +92,16 @@ impl Providers {
 fn model(client: Arc<OpenAi>, campaign: &Campaign) -> Result<Arc<dyn Writer>, Problem> {
     let is_here = client.is_here();
     let price = |model: &str| campaign.prices.of_asked(model, is_here);
-    let model = Model::new(client, &campaign.generation.model, price)?;
-    Ok(Arc::new(model))
+    Ok(Arc::new(Model::new(client, &campaign.generation.model, price)?))
+}
+
+fn embedder(client: Arc<OpenAi>, setting: &str, campaign: &Campaign) -> Result<Embedder, Problem> {
+    let model = client.embedding_model.clone().ok_or_else(|| {
+        let message = format!("the campaign wants embeddings, and the setting {setting} does not say by which model");
+        Problem::new(message, format!("set the environment variable {setting}")).at_field("providers.embeddings")
+    })?;
+    let price = campaign.prices.of_asked(&model, client.is_here())?;
+    Ok(Embedder::new(client, model, price))
 }
 
 impl fmt::Debug for Providers {
@@ -88,4 +117,8 @@ pub struct Chosen {
     pub screen: Arc<dyn HarmScreen>,
     /// `None`: nobody looks for attacks in passages.
     pub shields: Option<Arc<PromptShields>>,
+    /// `None`: retrieval is by words alone.
+    pub embedder: Option<Embedder>,
+    /// `None`: the embedded index.
+    pub search: Option<Arc<Search>>,
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Job, Output, Setback, Trouble, answered, cells};
 use crate::{
-    agents::retrieval::{Hit, Query, Retrieved, Retriever as _},
+    agents::retrieval::{Hit, Query, Retrieved},
     domain::{id::PassageId, problem::Problem, variant::Cell},
     orchestration::stage::{Agent, Stage},
     providers::Meter,
@@ -15,7 +15,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let context = job.context;
     let query = job.pick(context.queries(job.records).await?)?.clone();
     let meter = Meter::new(job.item.allowance);
-    let index = context.index(job.records).await?;
+    let index = context.index(job).await?;
     let hits = answered(Agent::Retrieve, &job.workshop.limits.retriever, index.retrieve(&query, &meter)).await;
     let hits = hits.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })?;
     let (withheld, hits) = withheld(job, hits, &meter).await?;

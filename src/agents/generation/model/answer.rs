@@ -169,3 +169,120 @@ fn citation(passage: &str, quote: &str, sources: &[Source<'_>]) -> Result<Citati
         quote: quote.to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::{super::fixture::World, *};
+
+    fn phrase(text: &str) -> Value {
+        json!({"kind": "phrase", "text": text})
+    }
+
+    fn claim((passage, text): &(String, String)) -> Value {
+        json!({"kind": "claim", "passage": passage, "quote": text, "text": text})
+    }
+
+    fn slice(text: &str, start: usize, end: usize) -> String {
+        text.chars().skip(start).take(end - start).collect()
+    }
+
+    /// Every claim is where it says, in message and passage.
+    fn holds_together(draft: &Draft, sources: &[Source<'_>]) {
+        for Claim { span, text, citation } in &draft.claims {
+            assert_eq!(slice(draft.message.field(span.field), span.start, span.end), *text);
+            let source = sources.iter().find(|source| source.passage.id == citation.passage).unwrap();
+            assert_eq!(citation.version, source.passage.version);
+            assert_eq!(slice(&source.passage.text, citation.start, citation.end), citation.quote);
+        }
+    }
+
+    #[test]
+    fn parts_become_paragraphs_and_the_required_text_is_added() {
+        let world = World::new(Channel::Email);
+        let sources = world.sources();
+        let (guide, blend, post) = (world.passage("brewing"), world.passage("house"), world.passage("delivery"));
+        let answer = json!({"note": "more than was asked for", "parts": [
+            phrase("Hello {{first_name}},"), phrase("Good to know:"), claim(&post), claim(&blend),
+            phrase("Come and have a look."), claim(&guide),
+        ], "subject": phrase("Hello from us")});
+        let draft = draft(&answer.to_string(), &world.brief(&sources), &sources).unwrap();
+        let body = format!(
+            "Hello {{{{first_name}}}},\n\nGood to know: {} {}\n\nCome and have a look.\n\n{}\n\n{}",
+            post.1, blend.1, guide.1, "You can unsubscribe at any time."
+        );
+        assert_eq!(draft.message, Message { subject: Some("Hello from us".to_owned()), body });
+        assert_eq!(draft.claims.len(), 3);
+        holds_together(&draft, &sources);
+    }
+
+    #[test]
+    fn claims_that_no_stop_tells_apart_are_paragraphs_of_their_own() {
+        let world = World::new(Channel::Sms);
+        let sources = world.sources();
+        let (blend, post) = (world.passage("house"), world.passage("delivery"));
+        let part = |text: &str, (passage, quote): &(String, String)| json!({"kind": "claim", "passage": passage, "quote": quote, "text": text});
+        let (first, small) = (blend.1.trim_end_matches('.'), post.1.replacen('H', "h", 1));
+        let answer = json!({"parts": [part(first, &blend), part(&post.1, &post), part(&small, &post)]});
+        let draft = draft(&answer.to_string(), &world.brief(&sources), &sources).unwrap();
+        assert_eq!(draft.message.body, format!("{first}\n{}\n{small}\nReply STOP to opt out.", post.1));
+        holds_together(&draft, &sources);
+    }
+
+    #[test]
+    fn a_bad_answer_is_told_with_the_words_at_fault() {
+        let world = World::new(Channel::Email);
+        let sources = world.sources();
+        let blend = world.passage("house");
+        let good = claim(&blend);
+        let with = |key: &str, value: &str| {
+            let mut claim = good.clone();
+            claim[key] = value.into();
+            claim
+        };
+        let message = |part: &Value| json!({"parts": [part], "subject": phrase("Hello from us")}).to_string();
+        for (answer, why, words) in [
+            (String::new(), "one JSON object", "EOF"),
+            ("Sure! {}".to_owned(), "one JSON object", "line 1"),
+            (format!("{} and more", message(&good)), "one JSON object", "trailing"),
+            (message(&good)[..40].to_owned(), "one JSON object", "EOF"),
+            (json!({"subject": phrase("x")}).to_string(), "one JSON object", "parts"),
+            (json!({"parts": [{"kind": "picture"}]}).to_string(), "one JSON object", "picture"),
+            (json!({"parts": [good]}).to_string(), "the subject is missing", ""),
+            (message(&phrase("Hello,")), "no part is a claim", ""),
+            (message(&with("passage", "nowhere#p1")), "not among those given", "nowhere#p1"),
+            (message(&with("quote", "House Blend is free.")), "does not hold this quote", "House Blend is free."),
+            (message(&with("quote", " ")), "does not hold this quote", ""),
+        ] {
+            let defects = draft(&answer, &world.brief(&sources), &sources).unwrap_err();
+            assert!(defects[0].why.contains(why), "{answer}: {defects:?}");
+            assert!(defects[0].words.contains(words), "{answer}: {defects:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_answered_a_draft_holds_together(
+            parts in prop::collection::vec((0..14_usize, 0..40_usize, 1..40_usize, "[A-Za-zé.: \n\u{1F600}]{0,12}"), 0..8),
+            raw in "\\PC{0,40}",
+        ) {
+            let world = World::new(Channel::Email);
+            let sources = world.sources();
+            let brief = world.brief(&sources);
+            prop_assert!(draft(&raw, &brief, &sources).is_err());
+            let part = |(at, from, length, text): &(usize, usize, usize, String)| match sources.get(*at) {
+                None => phrase(text),
+                Some(Source { passage, .. }) => json!({"kind": "claim", "passage": passage.id, "text": text,
+                    "quote": slice(&passage.text, *from, from + length)}),
+            };
+            let parts: Vec<Value> = parts.iter().map(part).collect();
+            let answer = json!({"parts": parts, "subject": parts.first()});
+            if let Ok(draft) = draft(&answer.to_string(), &brief, &sources) {
+                holds_together(&draft, &sources);
+                prop_assert!(draft.message.body.ends_with("You can unsubscribe at any time."));
+            }
+        }
+    }
+}

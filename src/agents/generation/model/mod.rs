@@ -5,9 +5,9 @@
 //! judges the draft afterwards all the same.
 
 mod answer;
-mod prompt;
 #[cfg(test)]
-mod tests;
+mod fixture;
+mod prompt;
 
 use std::{sync::Arc, time::Duration};
 
@@ -209,7 +209,7 @@ impl Writer for Model {
                 MOST_PROMPT + MOST_REPAIR
             ));
         }
-        Forecast { expected, assumes }
+        Forecast { expected, once: Usd::ZERO, assumes }
     }
 
     async fn write(&self, brief: &Brief<'_>, meter: &Meter) -> Result<Draft, ProviderError> {
@@ -253,4 +253,96 @@ fn seed(brief: &Brief<'_>) -> u32 {
     let [a, b, c, d, ..] = *digest.as_bytes();
     // Some servers read it as a signed number.
     u32::from_be_bytes([a, b, c, d]) >> 1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{fixture::World, *};
+    use crate::{domain::channel::Channel, providers::Services};
+
+    fn client(model: &'static str) -> Arc<OpenAi> {
+        let settings = move |name: &str| match name {
+            "OPENAI_BASE_URL" => Some("http://127.0.0.1:1/v1".to_owned()),
+            "OPENAI_MODEL" => Some(model.to_owned()),
+            _ => None,
+        };
+        Services::new(settings).openai().unwrap()
+    }
+
+    fn model(spec: &ModelSpec) -> Model {
+        let dollar = |dollars| Usd::from_dollars(dollars).unwrap();
+        let price = Price { input: dollar(0.15), cached_input: None, output: dollar(0.60) };
+        Model::new(client("small"), spec, |_| Ok(price)).unwrap()
+    }
+
+    #[test]
+    fn the_campaign_names_the_model_or_else_the_operator_and_somebody_must() {
+        let named = ModelSpec { name: Some("large".to_owned()), ..ModelSpec::default() };
+        for (spec, operator, expected) in
+            [(&named, "small", "large"), (&named, "", "large"), (&ModelSpec::default(), "small", "small")]
+        {
+            let model = Model::new(client(operator), spec, |_| Ok(Price::default())).unwrap();
+            assert!(model.name().starts_with(&format!("openai/{expected}/prompt-")), "{}", model.name());
+        }
+        let problem = Model::new(client(""), &ModelSpec::default(), |_| Ok(Price::default())).err().unwrap();
+        assert_eq!(problem.field.as_deref(), Some("generation.model.name"));
+    }
+
+    #[test]
+    fn no_conversation_costs_more_than_is_said_before_it() {
+        let mut world = World::new(Channel::Email);
+        // A hundred times what there is room for.
+        let mut documents = world.content.documents().to_vec();
+        for passage in documents.iter_mut().flat_map(|document| &mut document.passages) {
+            passage.text = format!("{} ", passage.text).repeat(40);
+        }
+        world.content = crate::agents::retrieval::library::Library::new(documents);
+        let one = world.sources();
+        let sources: Vec<_> = one.iter().cycle().take(100 * one.len()).copied().collect();
+        let model = model(&ModelSpec { repairs: 1, ..ModelSpec::default() });
+        let brief = world.brief(&sources);
+        let (prompt, kept) = model.prompt(&brief).unwrap();
+        assert!(!kept.is_empty() && kept.len() < sources.len());
+        let mut turns = prompt.turns.clone();
+        let ask = |turns: &[Turn]| {
+            let question = model.question(turns, &prompt, 0);
+            model.cost_at_most(question.most_input_tokens(), question.max_output_tokens)
+        };
+        let first = ask(&turns);
+        let words = "\u{1F600}".repeat(100_000);
+        turns.push(Turn { role: Role::Assistant, content: clipped(words.clone()) });
+        let defects = vec![Defect { why: words.clone(), words }; 100];
+        turns.push(Turn { role: Role::User, content: clipped(prompt::correction(&defects)) });
+        assert!(first + ask(&turns) <= model.most());
+        assert!(model.most() < Usd::from_dollars(0.01).unwrap(), "{}", model.most());
+    }
+
+    #[test]
+    fn every_candidate_of_every_cell_has_a_seed_of_its_own() {
+        let mut seeds = BTreeSet::new();
+        for channel in Channel::ALL {
+            let world = World::new(channel);
+            for candidate in 0..3 {
+                let brief = Brief { candidate, ..world.brief(&[]) };
+                seeds.insert(seed(&brief));
+                assert_eq!(seed(&brief), seed(&brief));
+                seeds.insert(seed(&Brief { seed: 2, ..brief }));
+            }
+        }
+        assert_eq!(seeds.len(), 24);
+        assert!(seeds.iter().all(|seed| i32::try_from(*seed).is_ok()));
+    }
+
+    #[test]
+    fn without_a_usable_source_or_a_tone_nothing_is_asked() {
+        let world = World::new(Channel::Email);
+        let (model, sources) = (model(&ModelSpec::default()), world.sources());
+        let too_early = Brief { date: jiff::civil::date(2020, 1, 1), ..world.brief(&sources) };
+        let shouting = Brief { tone: "shouting", ..world.brief(&sources) };
+        for brief in [world.brief(&[]), too_early, shouting] {
+            assert_eq!(model.prompt(&brief).err().unwrap().kind, ErrorKind::Rejected);
+        }
+    }
 }
