@@ -1,5 +1,6 @@
 //! The clients of providers against servers: scripted ones, validating ones, real ones.
 
+mod content_safety;
 #[path = "../npm/mod.rs"]
 mod npm;
 mod prism;
