@@ -302,9 +302,13 @@ impl Retriever for AzureSearch {
 
     fn forecast(&self) -> Forecast {
         let embedded = self.embeddings.as_ref().map(|embeddings| embeddings.forecast(&self.content.library));
-        let Forecast { expected, once, assumes } = embedded.unwrap_or_default();
-        let ranked = "each query reordered by the semantic ranker; the search service itself is rent".to_owned();
-        Forecast { expected: expected + self.semantic_query, once, assumes: [ranked].into_iter().chain(assumes).collect() }
+        let mut forecast = embedded.unwrap_or_default();
+        if self.client.is_semantic() {
+            forecast.expected = forecast.expected + self.semantic_query;
+            forecast.assumes.push("each query reordered by the semantic ranker".to_owned());
+        }
+        forecast.assumes.push("the search service itself is rent, and not counted".to_owned());
+        forecast
     }
 
     /// What shares nothing with the query follows in the order of ids with a score of 0, as in the embedded index.
