@@ -90,6 +90,13 @@ fn installed() -> PathBuf {
     folder
 }
 
+/// A rule of the starter campaign; without it there is one segment.
+const REGULARS: &str = r#"[[segmentation.rules]]           # the first rule that matches decides; the last needs no condition
+name = "Regulars"
+when = "frequency >= 4.0 && recency_days <= 60.0"
+description = "order often and ordered lately"
+"#;
+
 fn packaged(environment: &Path) -> PathBuf {
     let mut versions = fs::read_dir(environment.join("lib")).unwrap().map(|entry| entry.unwrap().path());
     let found = versions.find_map(|python| {
@@ -126,6 +133,7 @@ async fn a_campaign_written_by_a_real_model_says_only_what_its_sources_say() {
         ("channels = [\"email\", \"sms\"]", "channels = [\"sms\"]"),
         ("email = \"You can unsubscribe at any time.\"", ""),
         ("candidates = 2", "candidates = 1"),
+        (REGULARS, ""),
         ("# date = \"2026-11-22\"", "date = \"2026-11-22\""),
     ];
     let text = edits.into_iter().fold(text, |text, (from, to)| {
@@ -177,13 +185,13 @@ async fn a_campaign_written_by_a_real_model_says_only_what_its_sources_say() {
         assert_eq!((verdict.decision, verdict.findings), (Decision::Approved, Vec::new()));
     }
     println!("{approved} of {} messages approved", variants.len());
-    assert_eq!(variants.len(), 5);
+    assert_eq!(variants.len(), 3);
 
     let ledger: Value = read(&results.join("ledger.json"));
     let entries = ledger["entries"].as_array().unwrap();
     let written = entries.iter().find(|entry| entry["stage"] == "generate").unwrap();
     let count = |key: &str| written[key].as_u64().unwrap();
-    assert!(count("requests") >= 5 && count("input_tokens") >= 1_000 && count("output_tokens") >= 5, "{written}");
+    assert!(count("requests") >= 3 && count("input_tokens") >= 1_000 && count("output_tokens") >= 5, "{written}");
     // It runs here.
     assert_eq!(ledger["total_usd"], 0.0);
 }

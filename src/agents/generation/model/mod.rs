@@ -92,7 +92,13 @@ impl Model {
     /// The prompt with as many of the best sources as there is room for, and these.
     fn prompt<'a>(&self, brief: &Brief<'a>) -> Result<(Prompt, Vec<Source<'a>>), ProviderError> {
         let usable = brief.sources.iter().filter(|source| source.document.is_usable_on(brief.date));
-        let mut sources: Vec<Source<'a>> = usable.copied().collect();
+        let mut room = MOST_PROMPT;
+        let fits = |source: &&Source<'_>| {
+            let left = room.checked_sub(tokens::most(&source.passage.text));
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        let mut sources: Vec<Source<'a>> = usable.take_while(fits).copied().collect();
         while !sources.is_empty() {
             let no_tone = || {
                 let Brief { tone, cell, .. } = brief;
@@ -169,8 +175,7 @@ impl Model {
                 (text, "it is a refusal; the message is made of approved texts alone, choose others".to_owned())
             }
             Answer::Filtered { categories, .. } => {
-                let what = if categories.is_empty() { String::new() } else { format!(" ({})", categories.join(", ")) };
-                (String::new(), format!("a content filter stopped it{what}: choose other texts"))
+                (String::new(), format!("a content filter stopped it{}: choose other texts", named(&categories)))
             }
         };
         Err((said, vec![Defect::new(why)]))
@@ -221,8 +226,8 @@ impl Writer for Model {
         loop {
             let answer = self.ask(&self.question(&turns, &prompt, seed), meter).await?;
             if let Answer::Filtered { was_asked: false, categories } = &answer {
-                let what = categories.join(", ");
-                return Err(self.rejected(format!("the service's content filter stopped the question ({what})")));
+                let message = format!("the service's content filter stopped the question{}", named(categories));
+                return Err(self.rejected(message));
             }
             let (said, defects) = match self.judge(answer, brief, &sources) {
                 Ok(draft) => return Ok(Draft { usage: meter.spent(), ..draft }),
@@ -241,6 +246,11 @@ impl Writer for Model {
             turns.push(Turn { role: Role::User, content: repeated(&prompt::correction(&defects)) });
         }
     }
+}
+
+/// A filter's categories, where it names them.
+fn named(categories: &[String]) -> String {
+    if categories.is_empty() { String::new() } else { format!(" ({})", categories.join(", ")) }
 }
 
 fn repeated(text: &str) -> String {
