@@ -1,7 +1,9 @@
 //! The clients of providers against servers: scripted ones, validating ones, real ones.
 
+mod llama;
 #[path = "../npm/mod.rs"]
 mod npm;
+mod openai;
 mod prism;
 mod scripted;
 mod service;

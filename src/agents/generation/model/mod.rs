@@ -28,6 +28,7 @@ use crate::{
         openai::{
             OpenAi,
             chat::{Answer, Question, Role, Schema, Turn},
+            tokens,
         },
         prices::{Price, Tokens},
     },
@@ -37,8 +38,8 @@ use crate::{
 /// best stay. Twenty-four passages of a few sentences take half of it.
 const MOST_PROMPT: u64 = 12_000;
 
-/// What a bad answer and the reasons may add to it, in bytes each, and in tokens together with their turns.
-const MOST_REPEATED: usize = 4_000;
+/// What a bad answer and the reasons may add to it: each, and together with the marks of their turns.
+const MOST_REPEATED: u64 = 2_000;
 const MOST_REPAIR: u64 = 4_096;
 
 /// As a rule, in tokens of the service's count: rules, phrases and twelve passages; what is written, with its sources named;
@@ -236,15 +237,14 @@ impl Writer for Model {
             repairs -= 1;
             let said = if said.is_empty() { "(nothing)".to_owned() } else { said };
             turns.truncate(prompt.turns.len());
-            turns.push(Turn { role: Role::Assistant, content: clipped(said) });
-            turns.push(Turn { role: Role::User, content: clipped(prompt::correction(&defects)) });
+            turns.push(Turn { role: Role::Assistant, content: repeated(&said) });
+            turns.push(Turn { role: Role::User, content: repeated(&prompt::correction(&defects)) });
         }
     }
 }
 
-fn clipped(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(MOST_REPEATED));
-    text
+fn repeated(text: &str) -> String {
+    tokens::beginning(text, MOST_REPEATED).to_owned()
 }
 
 /// Another one for each candidate of each cell.
@@ -312,9 +312,9 @@ mod tests {
         };
         let first = ask(&turns);
         let words = "\u{1F600}".repeat(100_000);
-        turns.push(Turn { role: Role::Assistant, content: clipped(words.clone()) });
+        turns.push(Turn { role: Role::Assistant, content: repeated(&words) });
         let defects = vec![Defect { why: words.clone(), words }; 100];
-        turns.push(Turn { role: Role::User, content: clipped(prompt::correction(&defects)) });
+        turns.push(Turn { role: Role::User, content: repeated(&prompt::correction(&defects)) });
         assert!(first + ask(&turns) <= model.most());
         assert!(model.most() < Usd::from_dollars(0.01).unwrap(), "{}", model.most());
     }
