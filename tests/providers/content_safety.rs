@@ -79,7 +79,8 @@ fn good(request: &Request) -> Reply {
 
 /// All categories, those named with their severity.
 fn analysis(severities: &[(&str, u8)]) -> Value {
-    let of = |category: &str| severities.iter().find(|(name, _)| *name == category).map_or(0, |(_, severity)| *severity);
+    let of =
+        |category: &str| severities.iter().find(|(name, _)| *name == category).map_or(0, |(_, severity)| *severity);
     let all = ["Hate", "SelfHarm", "Sexual", "Violence"];
     let all: Vec<_> = all.iter().map(|category| json!({ "category": category, "severity": of(category) })).collect();
     json!({ "blocklistsMatch": [], "categoriesAnalysis": all })
@@ -108,9 +109,7 @@ async fn every_request_is_one_that_the_service_describes() {
 
     let requests = server.requests();
     let categories = json!(["Hate", "SelfHarm", "Sexual", "Violence"]);
-    let analyze = |text: &str, levels: &str| {
-        json!({ "text": text, "categories": categories, "outputType": levels, "haltOnBlocklistHit": false })
-    };
+    let analyze = |text: &str, levels: &str| json!({ "text": text, "categories": categories, "outputType": levels, "haltOnBlocklistHit": false });
     let mut with_list = analyze("Grüße 🙂", "EightSeverityLevels");
     with_list["blocklistNames"] = json!(["brand"]);
     let items = |from: usize, to: usize| {
@@ -213,7 +212,8 @@ async fn a_hit_of_a_blocklist_an_attack_and_ungrounded_words_are_findings_that_b
         let mut body = analysis(&[("Violence", 2)]);
         match operation(request) {
             "analyze" => {
-                let hit = |id: &str| json!({ "blocklistName": "brand", "blocklistItemId": id, "blocklistItemText": "boils" });
+                let hit =
+                    |id: &str| json!({ "blocklistName": "brand", "blocklistItemId": id, "blocklistItemText": "boils" });
                 body["blocklistsMatch"] = json!([hit("1"), hit("2")]);
                 Reply::json(200, &body)
             }
@@ -221,7 +221,8 @@ async fn a_hit_of_a_blocklist_an_attack_and_ungrounded_words_are_findings_that_b
             _ => {
                 let place = |number: usize| json!({ "utf8": 0, "utf16": 0, "codePoint": number });
                 let detail = json!({ "text": "?", "offset": place(25), "length": place(13) });
-                let body = json!({ "ungroundedDetected": true, "ungroundedPercentage": 0.3, "ungroundedDetails": [detail] });
+                let body =
+                    json!({ "ungroundedDetected": true, "ungroundedPercentage": 0.3, "ungroundedDetails": [detail] });
                 Reply::json(200, &body)
             }
         }
@@ -230,9 +231,13 @@ async fn a_hit_of_a_blocklist_an_attack_and_ungrounded_words_are_findings_that_b
     let (answer, meter) = screened(&server, TEXT).await;
     let Screened { severities, findings } = answer.unwrap();
     assert_eq!(severities.of(Harm::Violence).level(), 2);
-    let told: Vec<_> = findings.iter().map(|Finding { rule, blocks, text, .. }| (*rule, *blocks, text.as_str())).collect();
-    let expected =
-        [(Rule::BannedPhrase, true, "boils"), (Rule::PromptAttack, true, ""), (Rule::NotSupported, true, "It costs $79.")];
+    let told: Vec<_> =
+        findings.iter().map(|Finding { rule, blocks, text, .. }| (*rule, *blocks, text.as_str())).collect();
+    let expected = [
+        (Rule::BannedPhrase, true, "boils"),
+        (Rule::PromptAttack, true, ""),
+        (Rule::NotSupported, true, "It costs $79."),
+    ];
     assert_eq!(told, expected);
     assert!(findings[0].why.contains("`brand`"));
     // One record each; groundedness has a text and a source.
@@ -468,7 +473,8 @@ fn samples(folder: &Path) -> PathBuf {
         }
     }
     let file = folder.join("campaign.toml");
-    let settings = "\n[providers]\nsafety = \"azure_content_safety\"\n\n[safety.content_safety]\nblocklists = [\"brand\"]\n";
+    let settings =
+        "\n[providers]\nsafety = \"azure_content_safety\"\n\n[safety.content_safety]\nblocklists = [\"brand\"]\n";
     fs::write(&file, fs::read_to_string(&file).unwrap() + settings).unwrap();
     file
 }
@@ -523,9 +529,14 @@ async fn a_campaign_whose_only_change_is_its_provider_is_screened_by_the_service
     // What was withheld is in no message, and told with document and passage.
     let answers = read("passages.json");
     let answers = answers.as_array().unwrap();
-    assert!(answers.iter().any(|answer| answer["withheld"].as_array().is_some_and(|list| !list.is_empty())), "{answers:?}");
+    assert!(
+        answers.iter().any(|answer| answer["withheld"].as_array().is_some_and(|list| !list.is_empty())),
+        "{answers:?}"
+    );
     let is_of_cellar = |id: &Value| id.as_str().unwrap().starts_with("tea-cellar#");
-    assert!(answers.iter().flat_map(|answer| answer["hits"].as_array().unwrap()).all(|hit| !is_of_cellar(&hit["passage"])));
+    assert!(
+        answers.iter().flat_map(|answer| answer["hits"].as_array().unwrap()).all(|hit| !is_of_cellar(&hit["passage"]))
+    );
     let claims = variants.iter().flat_map(|variant| variant["claims"].as_array().unwrap());
     assert!(claims.into_iter().all(|claim| !is_of_cellar(&claim["citation"]["passage"])));
     let told = String::from_utf8_lossy(&output.stdout);
