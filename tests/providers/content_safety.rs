@@ -268,8 +268,9 @@ async fn of_a_text_that_no_call_takes_whole_the_worst_part_decides() {
     for before in 9_980..10_005 {
         let text = format!("{} torn words {}", "ä".repeat(before), "ö".repeat(15_000));
         let settings = campaign::ContentSafety { prompt_shields: false, groundedness: false, ..everything() };
-        let screened = screen(&server, settings).screen(&AsRead { text: &text, sources: &[] }, &Meter::new(Usd::MAX));
-        assert_eq!(screened.await.unwrap().severities.of(Harm::Sexual).level(), 6, "{before}");
+        let message = AsRead { text: &text, sources: &[] };
+        let screened = screen(&server, settings).screen(&message, &Meter::new(Usd::MAX)).await.unwrap();
+        assert_eq!(screened.severities.of(Harm::Sexual).level(), 6, "{before}");
     }
     // What groundedness detection does not take is not judged, and so not approved.
     let (answer, _) = screened(&server, &"Ü".repeat(7_501)).await;
@@ -503,13 +504,12 @@ async fn a_campaign_whose_only_change_is_its_provider_is_screened_by_the_service
     .await;
     let folder = tempfile::tempdir().unwrap();
     let file = samples(folder.path());
-    let run = Command::new(env!("CARGO_BIN_EXE_cpo"))
-        .current_dir(folder.path())
+    let mut run = Command::new(env!("CARGO_BIN_EXE_cpo"));
+    run.current_dir(folder.path())
         .args(["run", file.to_str().unwrap(), "--customers", "customers.csv"])
         .env("AZURE_CONTENT_SAFETY_ENDPOINT", server.url())
-        .env("AZURE_CONTENT_SAFETY_KEY", "a-key")
-        .output();
-    let output = tokio::task::spawn_blocking(|| run).await.unwrap().unwrap();
+        .env("AZURE_CONTENT_SAFETY_KEY", "a-key");
+    let output = tokio::task::spawn_blocking(move || run.output()).await.unwrap().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
 
