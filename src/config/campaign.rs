@@ -842,6 +842,31 @@ tone = "friendly"
     }
 
     #[test]
+    fn what_is_asked_of_content_safety_may_be_left_out_and_what_is_wrong_is_named_with_its_line() {
+        let section = |keys: &str| {
+            let source = format!("{MINIMAL}\n[safety.content_safety]\n{keys}");
+            Campaign::parse(&source, Path::new("campaign.toml")).map(|campaign| campaign.safety.content_safety)
+        };
+        assert_eq!(section("").unwrap(), ContentSafety::default());
+        let some = section("severity_levels = 8\nblocklists = [\"brand\"]\nprompt_shields = false").unwrap();
+        assert_eq!(
+            (some.severity_levels, some.prompt_shields, some.groundedness),
+            (SeverityLevels::Eight, false, false)
+        );
+        assert_eq!(some.blocklists.len(), 1);
+        for (keys, said) in [
+            ("severity_levels = 6", "4 severity levels or 8"),
+            ("blocklists = [\"a/b\"]", "blocklist name"),
+            ("blocklists = [\"..\"]", "blocklist name"),
+            ("blocklists = [\"a\", \"a\"]", "`a` is named twice"),
+            ("shields = true", "shields"),
+        ] {
+            let found = section(keys).unwrap_err();
+            assert!(found[0].message.contains(said) && found[0].line.is_some(), "{keys}: {}", found[0]);
+        }
+    }
+
+    #[test]
     fn rfm_says_which_attribute_it_misses() {
         let source = MINIMAL.replace("method = \"rules\"", "method = \"rfm\"");
         let found = problems(&source);

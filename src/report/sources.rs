@@ -103,6 +103,10 @@ fn why_unused(document: &Document, date: Date, retrieved: &[Retrieved]) -> Strin
     if !obstacles.is_empty() {
         return format!("Not usable: {}.", obstacles.join("; "));
     }
+    if retrieved.iter().flat_map(|answer| &answer.withheld).any(|passage| passage.document() == document.id.as_str()) {
+        return "Usable, but kept from all messages: Prompt Shields takes its words for an attack on a language model."
+            .to_owned();
+    }
     if !retrieved.iter().any(|answer| document.is_for(answer.segment.as_ref())) {
         let eligible = document.offer.as_ref().map(|offer| offer.eligible.as_slice()).unwrap_or_default();
         let names: BTreeSet<&str> = document.audience.iter().chain(eligible).map(String::as_str).collect();
@@ -161,5 +165,8 @@ mod tests {
             assert!(why.starts_with(reason), "{why}");
             assert_eq!(document.is_usable_on(today), why.starts_with("Usable"), "{why}");
         }
+        let passage = usable.passages[0].id.clone();
+        let why = why_unused(&usable, today, &[Retrieved { withheld: vec![passage], ..answer }]);
+        assert!(why.starts_with("Usable, but kept from all messages"), "{why}");
     }
 }

@@ -1,7 +1,11 @@
 //! The clients of providers against servers: scripted ones, validating ones, real ones.
 
 mod commands;
+mod content_safety;
+mod llama;
 #[path = "../npm/mod.rs"]
 mod npm;
+mod openai;
 mod prism;
 mod scripted;
+mod service;

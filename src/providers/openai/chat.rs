@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Dialect, OpenAi};
+use super::{Dialect, OpenAi, tokens};
 use crate::providers::{ErrorKind, prices::Tokens, service::Fault};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -55,16 +55,11 @@ pub struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// How many tokens it counts for, the schema included: one for every two bytes, and some for each turn.
-    ///
-    /// No vocabulary is shipped to count with. Prose takes three to five bytes a token, JSON and what is not English
-    /// at least two and a half (`docs/providers.md` has the figures measured). Only random letters take more than this
-    /// says; what they cost beyond it is charged as the service counts it.
+    /// How many tokens it counts for, schema and the marks of its turns included; see [`tokens`].
     pub fn most_input_tokens(&self) -> u64 {
-        const PER_TURN: usize = 16;
-        let schema = self.schema.map_or(0, |schema| schema.schema.to_string().len());
-        let bytes = self.turns.iter().map(|turn| turn.content.len()).sum::<usize>() + schema;
-        (bytes.div_ceil(2) + self.turns.len() * PER_TURN) as u64
+        const PER_TURN: u64 = 16;
+        let schema = self.schema.map_or(0, |schema| tokens::most(&schema.schema.to_string()));
+        self.turns.iter().map(|turn| tokens::most(&turn.content) + PER_TURN).sum::<u64>() + schema
     }
 }
 
@@ -437,6 +432,6 @@ mod tests {
         let schema = json!({"type": "object"});
         assert_eq!(question(&turns).most_input_tokens(), 38);
         let with = Question { schema: Some(Schema { name: "x", schema: &schema }), ..question(&turns) };
-        assert_eq!(with.most_input_tokens(), 46);
+        assert_eq!(with.most_input_tokens(), 47);
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod chat;
 pub mod embeddings;
+pub mod tokens;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 

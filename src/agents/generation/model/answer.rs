@@ -42,8 +42,12 @@ impl From<Finding> for Defect {
 #[derive(Debug, Deserialize)]
 struct Said {
     #[serde(default)]
+    before: Vec<Part>,
+    claim: Part,
+    #[serde(default)]
+    rest: Vec<Part>,
+    #[serde(default)]
     subject: Option<Part>,
-    parts: Vec<Part>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,7 +65,7 @@ pub fn draft(answer: &str, brief: &Brief<'_>, sources: &[Source<'_>]) -> Result<
     let mut defects = Vec::new();
     let channel = brief.cell.channel;
     let mut body = Text::default();
-    for part in &said.parts {
+    for part in said.before.iter().chain([&said.claim]).chain(&said.rest) {
         body.add(part, sources, channel, &mut defects);
     }
     if body.claims.is_empty() && defects.is_empty() {
@@ -204,10 +208,9 @@ mod tests {
         let world = World::new(Channel::Email);
         let sources = world.sources();
         let (guide, blend, post) = (world.passage("brewing"), world.passage("house"), world.passage("delivery"));
-        let answer = json!({"note": "more than was asked for", "parts": [
-            phrase("Hello {{first_name}},"), phrase("Good to know:"), claim(&post), claim(&blend),
-            phrase("Come and have a look."), claim(&guide),
-        ], "subject": phrase("Hello from us")});
+        let answer = json!({"note": "more than was asked for", "rest": [
+            claim(&blend), phrase("Come and have a look."), claim(&guide),
+        ], "before": [phrase("Hello {{first_name}},"), phrase("Good to know:")], "claim": claim(&post), "subject": phrase("Hello from us")});
         let draft = draft(&answer.to_string(), &world.brief(&sources), &sources).unwrap();
         let body = format!(
             "Hello {{{{first_name}}}},\n\nGood to know: {} {}\n\nCome and have a look.\n\n{}\n\n{}",
@@ -225,7 +228,7 @@ mod tests {
         let (blend, post) = (world.passage("house"), world.passage("delivery"));
         let part = |text: &str, (passage, quote): &(String, String)| json!({"kind": "claim", "passage": passage, "quote": quote, "text": text});
         let (first, small) = (blend.1.trim_end_matches('.'), post.1.replacen('H', "h", 1));
-        let answer = json!({"parts": [part(first, &blend), part(&post.1, &post), part(&small, &post)]});
+        let answer = json!({"claim": part(first, &blend), "rest": [part(&post.1, &post), part(&small, &post)]});
         let draft = draft(&answer.to_string(), &world.brief(&sources), &sources).unwrap();
         assert_eq!(draft.message.body, format!("{first}\n{}\n{small}\nReply STOP to opt out.", post.1));
         holds_together(&draft, &sources);
@@ -242,15 +245,15 @@ mod tests {
             claim[key] = value.into();
             claim
         };
-        let message = |part: &Value| json!({"parts": [part], "subject": phrase("Hello from us")}).to_string();
+        let message = |part: &Value| json!({"claim": part, "subject": phrase("Hello from us")}).to_string();
         for (answer, why, words) in [
             (String::new(), "one JSON object", "EOF"),
             ("Sure! {}".to_owned(), "one JSON object", "line 1"),
             (format!("{} and more", message(&good)), "one JSON object", "trailing"),
             (message(&good)[..40].to_owned(), "one JSON object", "EOF"),
-            (json!({"subject": phrase("x")}).to_string(), "one JSON object", "parts"),
-            (json!({"parts": [{"kind": "picture"}]}).to_string(), "one JSON object", "picture"),
-            (json!({"parts": [good]}).to_string(), "the subject is missing", ""),
+            (json!({"subject": phrase("x")}).to_string(), "one JSON object", "claim"),
+            (json!({"claim": {"kind": "picture"}}).to_string(), "one JSON object", "picture"),
+            (json!({"claim": good}).to_string(), "the subject is missing", ""),
             (message(&phrase("Hello,")), "no part is a claim", ""),
             (message(&with("passage", "nowhere#p1")), "not among those given", "nowhere#p1"),
             (message(&with("quote", "House Blend is free.")), "does not hold this quote", "House Blend is free."),
@@ -278,7 +281,7 @@ mod tests {
                     "quote": slice(&passage.text, *from, from + length)}),
             };
             let parts: Vec<Value> = parts.iter().map(part).collect();
-            let answer = json!({"parts": parts, "subject": parts.first()});
+            let answer = json!({"claim": parts.first(), "rest": parts, "subject": parts.last()});
             if let Ok(draft) = draft(&answer.to_string(), &brief, &sources) {
                 holds_together(&draft, &sources);
                 prop_assert!(draft.message.body.ends_with("You can unsubscribe at any time."));

@@ -28,6 +28,7 @@ use crate::{
         openai::{
             OpenAi,
             chat::{Answer, Question, Role, Schema, Turn},
+            tokens,
         },
         prices::{Price, Tokens},
     },
@@ -37,8 +38,8 @@ use crate::{
 /// best stay. Twenty-four passages of a few sentences take half of it.
 const MOST_PROMPT: u64 = 12_000;
 
-/// What a bad answer and the reasons may add to it, in bytes each, and in tokens together with their turns.
-const MOST_REPEATED: usize = 4_000;
+/// What a bad answer and the reasons may add to it: each, and together with the marks of their turns.
+const MOST_REPEATED: u64 = 2_000;
 const MOST_REPAIR: u64 = 4_096;
 
 /// As a rule, in tokens of the service's count: rules, phrases and twelve passages; what is written, with its sources named;
@@ -91,7 +92,13 @@ impl Model {
     /// The prompt with as many of the best sources as there is room for, and these.
     fn prompt<'a>(&self, brief: &Brief<'a>) -> Result<(Prompt, Vec<Source<'a>>), ProviderError> {
         let usable = brief.sources.iter().filter(|source| source.document.is_usable_on(brief.date));
-        let mut sources: Vec<Source<'a>> = usable.copied().collect();
+        let mut room = MOST_PROMPT;
+        let fits = |source: &&Source<'_>| {
+            let left = room.checked_sub(tokens::most(&source.passage.text));
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        let mut sources: Vec<Source<'a>> = usable.take_while(fits).copied().collect();
         while !sources.is_empty() {
             let no_tone = || {
                 let Brief { tone, cell, .. } = brief;
@@ -168,8 +175,7 @@ impl Model {
                 (text, "it is a refusal; the message is made of approved texts alone, choose others".to_owned())
             }
             Answer::Filtered { categories, .. } => {
-                let what = if categories.is_empty() { String::new() } else { format!(" ({})", categories.join(", ")) };
-                (String::new(), format!("a content filter stopped it{what}: choose other texts"))
+                (String::new(), format!("a content filter stopped it{}: choose other texts", named(&categories)))
             }
         };
         Err((said, vec![Defect::new(why)]))
@@ -220,8 +226,8 @@ impl Writer for Model {
         loop {
             let answer = self.ask(&self.question(&turns, &prompt, seed), meter).await?;
             if let Answer::Filtered { was_asked: false, categories } = &answer {
-                let what = categories.join(", ");
-                return Err(self.rejected(format!("the service's content filter stopped the question ({what})")));
+                let message = format!("the service's content filter stopped the question{}", named(categories));
+                return Err(self.rejected(message));
             }
             let (said, defects) = match self.judge(answer, brief, &sources) {
                 Ok(draft) => return Ok(Draft { usage: meter.spent(), ..draft }),
@@ -236,15 +242,19 @@ impl Writer for Model {
             repairs -= 1;
             let said = if said.is_empty() { "(nothing)".to_owned() } else { said };
             turns.truncate(prompt.turns.len());
-            turns.push(Turn { role: Role::Assistant, content: clipped(said) });
-            turns.push(Turn { role: Role::User, content: clipped(prompt::correction(&defects)) });
+            turns.push(Turn { role: Role::Assistant, content: repeated(&said) });
+            turns.push(Turn { role: Role::User, content: repeated(&prompt::correction(&defects)) });
         }
     }
 }
 
-fn clipped(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(MOST_REPEATED));
-    text
+/// A filter's categories, where it names them.
+fn named(categories: &[String]) -> String {
+    if categories.is_empty() { String::new() } else { format!(" ({})", categories.join(", ")) }
+}
+
+fn repeated(text: &str) -> String {
+    tokens::beginning(text, MOST_REPEATED).to_owned()
 }
 
 /// Another one for each candidate of each cell.
@@ -312,9 +322,9 @@ mod tests {
         };
         let first = ask(&turns);
         let words = "\u{1F600}".repeat(100_000);
-        turns.push(Turn { role: Role::Assistant, content: clipped(words.clone()) });
+        turns.push(Turn { role: Role::Assistant, content: repeated(&words) });
         let defects = vec![Defect { why: words.clone(), words }; 100];
-        turns.push(Turn { role: Role::User, content: clipped(prompt::correction(&defects)) });
+        turns.push(Turn { role: Role::User, content: repeated(&prompt::correction(&defects)) });
         assert!(first + ask(&turns) <= model.most());
         assert!(model.most() < Usd::from_dollars(0.01).unwrap(), "{}", model.most());
     }

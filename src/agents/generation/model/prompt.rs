@@ -117,7 +117,7 @@ struct Data<'a> {
 struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<usize>,
-    parts: usize,
+    message: usize,
 }
 
 #[derive(Serialize)]
@@ -147,7 +147,7 @@ impl<'a> Data<'a> {
             banned: &brief.brand.banned,
             campaign: brief.campaign_name,
             locale: brief.cell.locale.as_str(),
-            limits: Limits { subject: limits.subject, parts: limits.body.saturating_sub(required) },
+            limits: Limits { subject: limits.subject, message: limits.body.saturating_sub(required) },
             tone: brief.tone,
             phrases,
             marks: brief.slots.iter().map(|(name, slot)| (name.as_str(), slot.fallback.as_str())).collect(),
@@ -182,26 +182,32 @@ fn documents<'a>(sources: &[Source<'a>]) -> Vec<DocumentGiven<'a>> {
     order.into_iter().map(given).collect()
 }
 
-/// Phrases and passages can only be those that there are, where the service keeps to the schema.
+/// Phrases and passages can only be those that there are, and there is a claim, where the service keeps to the schema.
+/// The names of the fields sort as a message is read: in that order they are sent, and written by some models.
 fn schema(phrases: &Spoken, sources: &[Source<'_>], channel: Channel) -> Value {
     let text = || json!({ "type": "string" });
     let one_of = |values: Vec<&str>| json!({ "type": "string", "enum": values });
-    let phrase = |values: Vec<&str>| object([("kind", one_of(vec!["phrase"])), ("text", one_of(values))]);
+    let phrase = |values: Vec<&str>| object(&[("kind", one_of(vec!["phrase"])), ("text", one_of(values))]);
     let ids = sources.iter().map(|source| source.passage.id.as_str()).collect();
     let claim =
-        object([("kind", one_of(vec!["claim"])), ("passage", one_of(ids)), ("quote", text()), ("text", text())]);
-    let part = |values: Vec<&str>| match values.as_slice() {
+        object(&[("kind", one_of(vec!["claim"])), ("passage", one_of(ids)), ("quote", text()), ("text", text())]);
+    let any = |values: Vec<&str>| match values.as_slice() {
         [] => claim.clone(),
         _ => json!({ "anyOf": [phrase(values), claim] }),
     };
-    let parts = json!({ "type": "array", "items": part(phrases.of_parts().collect()) });
-    match channel.limits().subject {
-        None => object([("parts", parts)]),
-        Some(_) => object([("parts", parts), ("subject", part(phrases.subjects.iter().map(String::as_str).collect()))]),
+    let all = |items: Value| json!({ "type": "array", "items": items });
+    let phrases_of_parts: Vec<&str> = phrases.of_parts().collect();
+    let mut parts = vec![("claim", claim.clone()), ("rest", all(any(phrases_of_parts.clone())))];
+    if !phrases_of_parts.is_empty() {
+        parts.insert(0, ("before", all(phrase(phrases_of_parts))));
     }
+    if channel.limits().subject.is_some() {
+        parts.push(("subject", any(phrases.subjects.iter().map(String::as_str).collect())));
+    }
+    object(&parts)
 }
 
-fn object<const N: usize>(properties: [(&str, Value); N]) -> Value {
+fn object(properties: &[(&str, Value)]) -> Value {
     let required: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
     let properties: serde_json::Map<String, Value> =
         properties.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -226,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_changed_prompt_is_a_new_version() {
-        assert_eq!(name(), "prompt-1-00000000", "raise VERSION with every change of a file, and write its digest here");
+        assert_eq!(name(), "prompt-1-5e6f86c3", "raise VERSION with every change of a file, and write its digest here");
     }
 
     #[test]
