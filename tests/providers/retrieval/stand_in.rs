@@ -207,6 +207,7 @@ enum Filter {
     Has(String, String),
     All(Vec<Filter>),
     Any(Vec<Filter>),
+    Not(Box<Filter>),
 }
 
 impl Filter {
@@ -239,6 +240,12 @@ impl Filter {
                 assert_eq!(rest[0], ")");
                 (inner, 1)
             }
+            ["not", "(", ..] => {
+                *rest = &rest[2..];
+                let inner = Self::joined(rest);
+                assert_eq!(rest[0], ")");
+                (Self::Not(Box::new(inner)), 1)
+            }
             ["not", list, "(", ")", ..] => (Self::IsEmpty(list.strip_suffix("/any").unwrap().to_owned()), 4),
             [list, "(", "x:", "x", "eq", value, ")", ..] => {
                 let value = literal(value).as_str().unwrap().to_owned();
@@ -258,6 +265,7 @@ impl Filter {
         match self {
             Self::All(filters) => filters.iter().all(|filter| filter.lets_through(document)),
             Self::Any(filters) => filters.iter().any(|filter| filter.lets_through(document)),
+            Self::Not(filter) => !filter.lets_through(document),
             Self::IsEmpty(list) => document[list].as_array().unwrap().is_empty(),
             Self::Has(list, value) => has(list, value),
             Self::Compared(field, operator, value) => match (&document[field], value, operator.as_str()) {
