@@ -7,5 +7,6 @@ mod llama;
 mod npm;
 mod openai;
 mod prism;
+mod retrieval;
 mod scripted;
 mod service;

@@ -51,8 +51,8 @@ use crate::{
 /// The names of our indexes begin so. With other fields they get another number.
 const INDEX: &str = "cpo-passages-1";
 
-/// How many hits are asked for at least, so that equal scores are ordered by id before the list is cut. As many as the
-/// semantic ranker reads.
+/// How many hits are asked for at least: equal scores among them are ordered by id before the list is cut. As many as the
+/// semantic ranker reads; of more, it could rank only some.
 const FETCHED: usize = 50;
 /// What the service returns at most.
 const MOST_FETCHED: usize = 1_000;
@@ -193,27 +193,36 @@ impl AzureSearch {
         };
         let dimensions = vectors.as_ref().map(Vectors::dimensions);
         let ready = Ready { index: index_name(dimensions), dimensions };
-        if self.is_found(&ready.index).await? {
-            return Ok(ready);
-        }
-        if self.is_patient() {
+        let there = self.found(&ready.index).await?;
+        let is_whole = there.is_some_and(|there| self.is_whole(there));
+        if !is_whole && self.is_patient() {
             return Err(self.not_yet());
         }
+        if there.is_some() {
+            withdraw_from(&self.client, &ready.index, &self.content.recalled).await?;
+        }
+        if is_whole {
+            return Ok(ready);
+        }
         self.client.create(&definition(&ready.index, dimensions)).await?;
-        withdraw_from(&self.client, &ready.index, &self.content.recalled).await?;
         let library = self.version.to_string();
         self.client.upload(&ready.index, self.entries(&library, vectors.as_ref())).await?;
         *self.uploaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        if self.is_found(&ready.index).await? { Ok(ready) } else { Err(self.not_yet()) }
+        let there = self.found(&ready.index).await?;
+        if there.is_some_and(|there| self.is_whole(there)) { Ok(ready) } else { Err(self.not_yet()) }
     }
 
-    async fn is_found(&self, index: &str) -> Result<bool, ProviderError> {
-        match self.client.count(index, self.of_this_library()).await {
-            Ok(found) => Ok(found >= self.passages.len() as u64),
-            // There is no such index yet.
-            Err(Fault { status: Some(StatusCode::NOT_FOUND), .. }) => Ok(false),
+    /// How many of the library's passages can be found; `None`: there is no such index yet.
+    async fn found(&self, index: &str) -> Result<Option<u64>, ProviderError> {
+        match self.client.count(index, Filter::All(self.of_this_library())).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Fault { status: Some(StatusCode::NOT_FOUND), .. }) => Ok(None),
             Err(fault) => Err(fault.into()),
         }
+    }
+
+    fn is_whole(&self, found: u64) -> bool {
+        found >= self.passages.len() as u64
     }
 
     fn is_patient(&self) -> bool {
@@ -242,14 +251,21 @@ impl AzureSearch {
         })
     }
 
-    fn of_this_library(&self) -> Filter {
-        Filter::Eq("library", self.version.to_string())
+    /// What was recalled may still be found for a while after it was removed.
+    fn of_this_library(&self) -> Vec<Filter> {
+        let recalled = self.content.library.documents().iter().filter(|own| self.content.recalled.contains(&own.id));
+        let recalled: Vec<Filter> = recalled.map(|own| Filter::Eq("document", own.id.to_string())).collect();
+        let mut filters = vec![Filter::Eq("library", self.version.to_string())];
+        if !recalled.is_empty() {
+            filters.push(Filter::Not(Box::new(Filter::Any(recalled))));
+        }
+        filters
     }
 
     fn filter(&self, query: &Query) -> Filter {
         let audience: Vec<String> = query.audience.iter().map(|name| folded(name.as_str())).collect();
-        Filter::All(vec![
-            self.of_this_library(),
+        let mut filters = self.of_this_library();
+        filters.extend([
             Filter::Is("approved"),
             Filter::NotAfter("valid_from", self.content.date),
             Filter::NotBefore("valid_until", self.content.date),
@@ -257,7 +273,8 @@ impl AzureSearch {
             Filter::EmptyOrHas("eligible", audience),
             Filter::EmptyOrHas("locales", locales(&query.locale).map(str::to_owned).into()),
             Filter::EmptyOrHas("channels", vec![query.channel.as_str().to_owned()]),
-        ])
+        ]);
+        Filter::All(filters)
     }
 
     /// The rule itself, on the library: what the filters must come to.

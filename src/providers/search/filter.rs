@@ -19,6 +19,7 @@ pub enum Filter {
     All(Vec<Filter>),
     /// Of none, nothing is let through.
     Any(Vec<Filter>),
+    Not(Box<Filter>),
 }
 
 impl fmt::Display for Filter {
@@ -36,6 +37,7 @@ impl fmt::Display for Filter {
             }
             Self::All(filters) => joined(f, filters, " and ", "true"),
             Self::Any(filters) => joined(f, filters, " or ", "false"),
+            Self::Not(filter) => write!(f, "not ({filter})"),
         }
     }
 }
@@ -83,12 +85,13 @@ mod tests {
             Filter::EmptyOrHas("audience", vec!["o'hara".into(), "gold".into()]),
             Filter::EmptyOrHas("eligible", vec![]),
             Filter::Any(vec![Filter::Eq("document", "a".into()), Filter::After("key", "b".into())]),
+            Filter::Not(Box::new(Filter::Eq("document", "c".into()))),
         ]);
         assert_eq!(
             filter.to_string(),
             "(approved eq true and valid_from le 2026-11-23T00:00:00Z and valid_until ge 2026-11-23T00:00:00Z and \
              (not audience/any() or audience/any(x: x eq 'o''hara') or audience/any(x: x eq 'gold')) and \
-             (not eligible/any()) and (document eq 'a' or key gt 'b'))"
+             (not eligible/any()) and (document eq 'a' or key gt 'b') and not (document eq 'c'))"
         );
         assert_eq!(Filter::Any(Vec::new()).to_string(), "false");
     }
