@@ -1,5 +1,6 @@
 //! The clients of providers against servers: scripted ones, validating ones, real ones.
 
+mod faults;
 mod llama;
 #[path = "../npm/mod.rs"]
 mod npm;

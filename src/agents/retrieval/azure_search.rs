@@ -304,7 +304,11 @@ impl Retriever for AzureSearch {
         let embedded = self.embeddings.as_ref().map(|embeddings| embeddings.forecast(&self.content.library));
         let Forecast { expected, once, assumes } = embedded.unwrap_or_default();
         let ranked = "each query reordered by the semantic ranker; the search service itself is rent".to_owned();
-        Forecast { expected: expected + self.semantic_query, once, assumes: [ranked].into_iter().chain(assumes).collect() }
+        Forecast {
+            expected: expected + self.semantic_query,
+            once,
+            assumes: [ranked].into_iter().chain(assumes).collect(),
+        }
     }
 
     /// What shares nothing with the query follows in the order of ids with a score of 0, as in the embedded index.

@@ -89,7 +89,10 @@ impl Embeddings {
         const QUESTION: usize = 100;
         // At most every byte is a token.
         let usual = |most| Usd::priced_per(BYTES_PER_TOKEN, &[(most, 1)]);
-        let how = format!("each passage embedded once by {}, a token for every {BYTES_PER_TOKEN} bytes", self.embedder.model());
+        let how = format!(
+            "each passage embedded once by {}, a token for every {BYTES_PER_TOKEN} bytes",
+            self.embedder.model()
+        );
         Forecast {
             expected: usual(self.embedder.most([QUESTION])),
             once: usual(self.most(library)),
