@@ -10,6 +10,7 @@ mod credential;
 mod forecast;
 mod limiter;
 mod meter;
+pub mod mlflow;
 pub mod openai;
 pub mod prices;
 pub mod search;

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{content_safety::ContentSafety, openai::OpenAi, search::Search, service::InvalidAddress};
+use super::{content_safety::ContentSafety, mlflow::MlFlow, openai::OpenAi, search::Search, service::InvalidAddress};
 use crate::{domain::problem::Problem, providers::credential::InvalidKey};
 
 type Once<T> = OnceLock<Result<Arc<T>, Problem>>;
@@ -20,6 +20,7 @@ pub struct Services {
     openai: Once<OpenAi>,
     content_safety: Once<ContentSafety>,
     azure_search: Once<Search>,
+    mlflow: Once<MlFlow>,
 }
 
 impl fmt::Debug for Services {
@@ -37,6 +38,7 @@ impl Services {
             openai: Once::new(),
             content_safety: Once::new(),
             azure_search: Once::new(),
+            mlflow: Once::new(),
         }
     }
 
@@ -68,6 +70,10 @@ impl Services {
 
     pub fn azure_search(&self) -> Result<Arc<Search>, Problem> {
         self.azure_search.get_or_init(|| Search::azure(&self.settings).map(Arc::new)).clone()
+    }
+
+    pub fn mlflow(&self) -> Result<Arc<MlFlow>, Problem> {
+        self.mlflow.get_or_init(|| MlFlow::new(&self.settings).map(Arc::new)).clone()
     }
 }
 

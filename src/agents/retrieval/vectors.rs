@@ -8,7 +8,7 @@ use crate::{
         content::{Approval, Document, Passage},
         money::Usd,
     },
-    providers::{ErrorKind, Meter, ProviderError},
+    providers::{ErrorKind, Forecast, Meter, ProviderError},
     store::{self, BlobPath, Blobs, Precondition},
 };
 

@@ -15,7 +15,6 @@ use crate::{
         Campaign,
         campaign::{EmbedderName, RetrieverName, ScreenName, TrackerName, WriterName},
     },
-    domain::problem::Problem,
     providers::{Services, service::Fault},
     store::{Azure, BlobPath, Store},
 };
@@ -217,8 +216,8 @@ impl Subject {
                 "the list of indexes".to_owned()
             }
             Self::Tracker => {
-                let remedy = "leave its key out of [providers]";
-                return Err(Problem::new("this version cannot ask that provider yet", remedy).into());
+                services.mlflow()?.probe().await.map_err(told)?;
+                "the list of experiments".to_owned()
             }
         };
         Ok(format!("{what} answered in {} ms", since.elapsed().as_millis()))

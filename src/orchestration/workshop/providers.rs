@@ -10,7 +10,7 @@ use crate::{
     },
     config::{
         Campaign,
-        campaign::{EmbedderName, RetrieverName, ScreenName, WriterName},
+        campaign::{EmbedderName, RetrieverName, ScreenName, TrackerName, WriterName},
     },
     domain::problem::Problem,
     providers::{Services, openai::OpenAi, search::Search},
@@ -65,12 +65,17 @@ impl Providers {
             RetrieverName::Embedded => Ok(None),
             RetrieverName::AzureSearch => self.services.azure_search().map(Some),
         };
-        match (writer, screen, embedder, search) {
-            (Ok(writer), Ok((screen, shields)), Ok(embedder), Ok(search)) => {
+        // It is asked only in the end, and may be down then; that it is not set up is told before.
+        let tracker = match names.tracking {
+            TrackerName::None => Ok(()),
+            TrackerName::Mlflow => self.services.mlflow().map(drop),
+        };
+        match (writer, screen, embedder, search, tracker) {
+            (Ok(writer), Ok((screen, shields)), Ok(embedder), Ok(search), Ok(())) => {
                 Ok(Chosen { writer, screen, shields, embedder, search })
             }
-            (writer, screen, embedder, search) => {
-                let problems = [writer.err(), screen.err(), embedder.err(), search.err()];
+            (writer, screen, embedder, search, tracker) => {
+                let problems = [writer.err(), screen.err(), embedder.err(), search.err(), tracker.err()];
                 Err(problems.into_iter().flatten().collect())
             }
         }
