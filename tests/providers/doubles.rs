@@ -1,5 +1,7 @@
 //! Doubles of the services, as far as the agents ask them: a model that writes messages from what it is given, a screen
-//! that finds no harm.
+//! that finds no harm, an index that finds all it has.
+
+use std::{collections::BTreeSet, sync::Mutex};
 
 use serde_json::{Value, json};
 
@@ -41,4 +43,37 @@ pub fn passes(request: &Request) -> Reply {
         json!({"blocklistsMatch": [], "categoriesAnalysis": harmless})
     };
     Reply::json(200, &answer)
+}
+
+/// AI Search: an index that holds whatever was uploaded, and finds all of it whatever is asked.
+#[derive(Default)]
+pub struct Index(Mutex<BTreeSet<String>>);
+
+impl Index {
+    pub fn answers(&self, request: &Request) -> Reply {
+        if request.method == "PUT" {
+            return Reply::json(201, &json!({}));
+        }
+        let mut keys = self.0.lock().unwrap();
+        let body = request.json();
+        if request.path().ends_with("docs/search.index") {
+            let actions = body["value"].as_array().unwrap();
+            let done = actions.iter().map(|action| {
+                let key = action["key"].as_str().unwrap();
+                match action["@search.action"].as_str() {
+                    Some("delete") => keys.remove(key),
+                    _ => keys.insert(key.to_owned()),
+                };
+                json!({"key": key, "status": true, "statusCode": 200})
+            });
+            return Reply::json(200, &json!({"value": done.collect::<Vec<_>>()}));
+        }
+        if keys.is_empty() {
+            return Reply::json(404, &json!({"error": {"code": "ResourceNotFound"}}));
+        }
+        let most = body["top"].as_u64().map_or(usize::MAX, |top| top as usize);
+        let found =
+            keys.iter().take(most).map(|key| json!({"key": key, "@search.score": 1.0, "@search.rerankerScore": 1.0}));
+        Reply::json(200, &json!({"@odata.count": keys.len(), "value": found.collect::<Vec<_>>()}))
+    }
 }
