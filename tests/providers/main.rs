@@ -2,6 +2,9 @@
 
 mod commands;
 mod content_safety;
+mod campaigns;
+mod doubles;
+mod faults;
 mod llama;
 #[path = "../npm/mod.rs"]
 mod npm;

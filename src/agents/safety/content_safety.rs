@@ -160,7 +160,7 @@ pub(super) async fn paid<T>(
     let reserved = meter.reserve(NAME, cost)?;
     let answer = call.await;
     let is_free = answer.as_ref().is_err_and(|fault| !fault.may_have_cost);
-    let cost_usd = if is_free { Usd::ZERO } else { cost };
-    reserved.settle(Usage { requests: 1, cost_usd, ..Usage::default() });
+    let took = if is_free { Usage::default() } else { Usage { requests: 1, cost_usd: cost, ..Usage::default() } };
+    reserved.settle(took);
     Ok(answer?)
 }
