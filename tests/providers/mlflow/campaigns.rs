@@ -220,10 +220,12 @@ async fn results_are_told_in_the_same_run_and_two_processes_at_once_double_nothi
     for comparison in results["comparisons"].as_array().unwrap() {
         let text = |name: &str| comparison[name].as_str().unwrap().to_owned();
         let at = format!("results.{}_vs_{}.{}", text("arm"), text("control"), text("metric"));
-        let last = |key: String| run.metrics[&key].last().unwrap().0;
-        assert_eq!(last(format!("{at}.difference")), comparison["difference"].as_f64().unwrap());
-        assert_eq!(last(format!("{at}.p_value")), comparison["p_value"].as_f64().unwrap());
-        assert_eq!(last(format!("{at}.difference.low")), comparison["difference_interval"]["low"].as_f64().unwrap());
+        let last = |key: &str| run.metrics.get(&format!("{at}.{key}")).map(|history| history.last().unwrap().0);
+        assert!(last("difference").is_some());
+        assert_eq!(last("difference"), comparison["difference"].as_f64());
+        // Of few customers there may be none.
+        assert_eq!(last("p_value"), comparison["p_value"].as_f64());
+        assert_eq!(last("difference.low"), comparison["difference_interval"]["low"].as_f64());
     }
 }
 
