@@ -8,7 +8,7 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderName, HeaderValue},
 };
 
-use crate::{domain::problem::Problem, identity::Identity};
+use crate::{domain::problem::Problem, identity::Identity, tls};
 
 /// Never shown, whoever prints it.
 #[derive(Clone)]
@@ -52,6 +52,8 @@ impl Credential {
 
     /// The identity of this process; asks nobody yet.
     pub fn entra(scope: &'static str) -> Result<Self, Problem> {
+        // The credential makes an HTTP client of its own.
+        tls::set_up();
         let credential = Identity::Found.credential().map_err(|error| {
             let message = format!("this process has no Entra identity: {error}");
             Problem::new(message, "log in with `az login`, or give the app a managed identity")

@@ -13,3 +13,4 @@ mod prism;
 mod retrieval;
 mod scripted;
 mod service;
+mod mlflow;
