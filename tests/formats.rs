@@ -277,6 +277,7 @@ async fn write_the_examples() {
         locale: cell.locale.clone(),
         query: query.text,
         hits,
+        withheld: Vec::new(),
     };
     write("retrieved-1", &retrieved);
 
@@ -437,8 +438,9 @@ proptest! {
     ) {
         let hit = |score| Hit { passage: PassageId::new("guide#p1").unwrap(), score };
         let Cell { segment, channel, locale, .. } = cell.clone();
-        let hits = scores.into_iter().map(hit).collect();
-        let retrieved = Retrieved { segment, channel, locale, query: draft.message.body.clone(), hits };
+        let hits: Vec<_> = scores.into_iter().map(hit).collect();
+        let withheld = hits.iter().skip(2).map(|hit| hit.passage.clone()).collect();
+        let retrieved = Retrieved { segment, channel, locale, query: draft.message.body.clone(), hits, withheld };
         prop_assert_eq!(reread(&retrieved), retrieved);
         prop_assert_eq!(reread(&verdict), verdict.clone());
         prop_assert_eq!(reread(&draft), draft.clone());

@@ -70,7 +70,8 @@ fn every_queue_that_somebody_sends_to_or_waits_at_is_made_and_no_other() {
 #[test]
 fn every_container_of_the_code_and_of_the_triggers_is_made() {
     let containers = list("infra/modules/storage.bicep", "containers");
-    let state = [names::ACTIVE, names::INSTANCES, names::PENDING, names::CONTENT_CHECKS, names::RECALLS];
+    let state =
+        [names::ACTIVE, names::INSTANCES, names::PENDING, names::CONTENT_CHECKS, names::RECALLS, names::TRACKING];
     for container in state.into_iter().chain([layout::CAMPAIGNS, "uploads"]) {
         assert!(containers.contains(container), "{container}");
     }

@@ -20,6 +20,7 @@ var containers = [
   'pending'
   'content-checks'
   'recalls'
+  'tracking'
 ]
 
 // One per queue function; the poison queue takes what was tried `maxDequeueCount` times.

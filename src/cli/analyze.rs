@@ -15,7 +15,8 @@ use crate::{
     },
     cli::{self, Format, results_table},
     domain::problem::Problem,
-    orchestration::{finished::RunFiles, layout, results},
+    orchestration::{finished::RunFiles, layout, results, tracking},
+    providers::Services,
 };
 
 /// Analyse outcomes: rates, lifts, intervals, p-values, a check of the split, and a decision with its reasons.
@@ -110,6 +111,7 @@ async fn of_campaign(args: Args, folder: &Path) -> Result<Results, Error> {
         None => results::simulate(folder, &design).await?,
     };
     results::add(folder, results.clone()).await?;
+    tracking::tell_results(folder, &Services::from_environment()).await?;
     Ok(results)
 }
 

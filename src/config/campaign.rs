@@ -13,12 +13,12 @@ use crate::{
     domain::{
         attribute::{self, Attribute, AttributeType, Attributes},
         channel::Channel,
-        id::{ArmName, CampaignId, Locale, SegmentName},
+        id::{ArmName, BlocklistName, CampaignId, Locale, SegmentName},
         money::Usd,
         problem::Problem,
         share::Share,
         variant::Slots,
-        verdict::{Harm, Severity},
+        verdict::{Harm, Severity, SeverityLevels},
     },
     providers::prices::Prices,
 };
@@ -324,11 +324,41 @@ pub struct Brand {
 pub struct Safety {
     pub block_at: Thresholds,
     pub approval: ApprovalPolicy,
+    pub content_safety: ContentSafety,
 }
 
 impl Default for Safety {
     fn default() -> Self {
-        Self { block_at: Thresholds::default(), approval: ApprovalPolicy::WhenFlagged }
+        Self {
+            block_at: Thresholds::default(),
+            approval: ApprovalPolicy::WhenFlagged,
+            content_safety: ContentSafety::default(),
+        }
+    }
+}
+
+/// What is asked of Azure AI Content Safety, where the campaign names it as its safety provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ContentSafety {
+    /// 4 or 8.
+    pub severity_levels: SeverityLevels,
+    /// Lists that are kept there. What one of them lists is blocked.
+    pub blocklists: Vec<BlocklistName>,
+    /// Look for attacks on language models in passages and messages.
+    pub prompt_shields: bool,
+    /// Compare messages with what they cite, besides our own gate. A preview of the service.
+    pub groundedness: bool,
+}
+
+impl Default for ContentSafety {
+    fn default() -> Self {
+        Self {
+            severity_levels: SeverityLevels::default(),
+            blocklists: Vec::new(),
+            prompt_shields: true,
+            groundedness: false,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ impl Campaign {
         self.check_customers(&mut problems);
         self.check_segmentation(&mut problems);
         self.check_generation(&mut problems);
+        self.check_safety(&mut problems);
         self.check_model(&mut problems);
         self.check_experiment(&mut problems);
         self.check_run(&mut problems);
@@ -267,6 +268,15 @@ impl Campaign {
                     .at_field(format!("generation.brand.required.{channel}")),
                 );
             }
+        }
+    }
+
+    fn check_safety(&self, problems: &mut Vec<Problem>) {
+        if let Some(twice) = first_duplicate(self.safety.content_safety.blocklists.iter()) {
+            problems.push(
+                Problem::new(format!("the blocklist `{twice}` is named twice"), "name each blocklist once")
+                    .at_field("safety.content_safety.blocklists"),
+            );
         }
     }
 

@@ -137,6 +137,15 @@ id_type!(
     |v| is_label(v, 200)
 );
 id_type!(
+    /// A list of words that a content safety service keeps; part of its addresses.
+    BlocklistName,
+    "blocklist name",
+    "use 1 to 64 letters, digits, `.`, `_`, `~` or `-`",
+    |v| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b))
+        // Of an address, `.` and `..` are no names.
+        && v.bytes().any(|b| b != b'.')
+);
+id_type!(
     /// BCP 47, language and optional region: `en`, `de-AT`.
     Locale,
     "locale",

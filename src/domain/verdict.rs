@@ -66,6 +66,8 @@ pub enum Rule {
     MissingRequiredText,
     /// A harm category at or above its threshold, or notable below it.
     Harm,
+    /// Words that mean to take over a language model which reads them.
+    PromptAttack,
     /// A check could not be made: error, time-out, missing category, unknown value.
     CheckFailed,
     /// A person looked at it and did not approve it.
@@ -122,6 +124,47 @@ impl<'de> Deserialize<'de> for Severity {
     }
 }
 
+/// How finely a screen tells severities apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum SeverityLevels {
+    /// 0, 2, 4 and 6.
+    #[default]
+    Four,
+    /// 0 to 7.
+    Eight,
+}
+
+impl SeverityLevels {
+    pub fn has(self, severity: Severity) -> bool {
+        match self {
+            Self::Four => [0, 2, 4, 6].contains(&severity.level()),
+            Self::Eight => true,
+        }
+    }
+}
+
+impl TryFrom<u8> for SeverityLevels {
+    type Error = &'static str;
+
+    fn try_from(levels: u8) -> Result<Self, &'static str> {
+        match levels {
+            4 => Ok(Self::Four),
+            8 => Ok(Self::Eight),
+            _ => Err("there are 4 severity levels or 8"),
+        }
+    }
+}
+
+impl From<SeverityLevels> for u8 {
+    fn from(levels: SeverityLevels) -> Self {
+        match levels {
+            SeverityLevels::Four => 4,
+            SeverityLevels::Eight => 8,
+        }
+    }
+}
+
 /// One severity for each category: a screen that leaves one out has not answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -133,6 +176,17 @@ pub struct Severities {
 }
 
 impl Severities {
+    /// Of each category, what is worse.
+    #[must_use]
+    pub fn or_worse(self, other: Self) -> Self {
+        Self {
+            hate: self.hate.max(other.hate),
+            sexual: self.sexual.max(other.sexual),
+            violence: self.violence.max(other.violence),
+            self_harm: self.self_harm.max(other.self_harm),
+        }
+    }
+
     pub fn of(&self, harm: Harm) -> Severity {
         match harm {
             Harm::Hate => self.hate,

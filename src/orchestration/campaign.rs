@@ -27,6 +27,7 @@ use super::{
     stage::{Stage, Step},
     start::{Source, Start},
     summary::{self, RunKind, Summary},
+    tracking,
     workshop::{Admitted, Providers, Workshop},
     workspace::{self, Workspace},
 };
@@ -103,6 +104,7 @@ pub async fn run_with(inputs: Inputs, means: Means, watcher: &(dyn Fn(Event) + S
     let workspace = Workspace::claim(&inputs.out, &plan.campaign.campaign.id)?;
     let (start, documents) = plan.start(&inputs.customers)?;
     let start = Start { shard_rows: means.shard_rows, ..start };
+    let services = Arc::clone(&means.providers.services);
     let here = Here { workspace: &workspace, start, documents, means, watcher };
     let ended = match &inputs.storage {
         None => here.run(inputs.replace).await?,
@@ -115,6 +117,10 @@ pub async fn run_with(inputs: Inputs, means: Means, watcher: &(dyn Fn(Event) + S
         let results = results::simulate(folder, &design).await?;
         summary.simulated_decision = Some(results.decision.in_words());
         results::add(folder, results).await?;
+        tracking::owe_results(folder).await?;
+    }
+    if let Err(error) = tracking::settle_folders(&inputs.out, &services, tracking::AT_CLOSE).await {
+        summary.warnings.push(format!("Not tracked yet: {error}. The next run into the same folder sends it."));
     }
     summary.report = workspace.target().join(layout::REPORT_HTML);
     if summary.run != RunKind::Earlier {

@@ -244,7 +244,10 @@ impl Engine {
             return Err(ClientError::NotEnded(campaign.clone()));
         }
         let last = names::instance(campaign);
-        for folder in [names::outcomes(campaign), names::files(campaign), names::folder(campaign)] {
+        // What a tracking server is still owed of it goes first: there will be nothing to tell.
+        let folders =
+            [names::tracking(campaign), names::outcomes(campaign), names::files(campaign), names::folder(campaign)];
+        for folder in folders {
             for path in self.store.blobs.list(Some(&folder)).await? {
                 if path != last {
                     self.store.blobs.delete(&path).await?;

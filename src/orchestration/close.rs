@@ -1,6 +1,9 @@
 //! The report of a run, from what its stages left.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use jiff::civil::Date;
 
@@ -18,6 +21,7 @@ use crate::{
     domain::{
         attribute::{CONSENT, SUPPRESSED},
         channel::Channel,
+        id::PassageId,
         segment::{Segment, SegmentProfile},
         variant::Variant,
     },
@@ -182,6 +186,19 @@ fn overlap_in_words(overlap: &RuleOverlap) -> String {
         overlap.other,
         overlap.winner
     )
+}
+
+/// The passages that were kept from all messages, in words.
+pub fn withheld(retrieved: &[Retrieved]) -> Vec<String> {
+    let passages: BTreeSet<&PassageId> = retrieved.iter().flat_map(|answer| &answer.withheld).collect();
+    let warning = |passage: &PassageId| {
+        format!(
+            "Passage `{passage}` of document `{}` was kept from all messages: Prompt Shields takes its words for an \
+             attack on a language model. Look at it, and reword or withdraw it.",
+            passage.document()
+        )
+    };
+    passages.into_iter().map(warning).collect()
 }
 
 /// What permits the contact, in a sentence.

@@ -141,19 +141,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        agents::{
-            generation::{Brief, Writer, model::Model},
-            safety::HarmScreen,
-        },
-        config::campaign::ModelSpec,
-        domain::{variant::Draft, verdict::Severities},
         orchestration::{
             campaign::{self, Ended, Means},
             finished::RunFiles,
             layout,
             ledger::Ledger,
         },
-        providers::{ErrorKind, Forecast, Meter, ProviderError, Services, prices::Prices},
+        providers::{Services, prices::Prices},
     };
 
     /// 5 segments x 3 tones x 1 channel x 2 candidates, as a marketer would write it.
@@ -212,60 +206,26 @@ arms = [
         Inputs { campaign_file: folder.join("campaign.toml"), customers: folder.join("customers.csv"), content: None }
     }
 
-    /// `gpt-4o-mini` behind an address that nobody is asked at, and a screen that charges as AI Content Safety does.
+    /// Addresses at which nobody is.
     fn charged() -> Providers {
         let services = Services::new(|name| {
             let value = match name {
-                "AZURE_OPENAI_ENDPOINT" => "https://nobody.invalid",
-                "AZURE_OPENAI_API_KEY" => "a-key",
+                "AZURE_OPENAI_ENDPOINT" | "AZURE_CONTENT_SAFETY_ENDPOINT" => "https://nobody.invalid",
+                "AZURE_OPENAI_API_KEY" | "AZURE_CONTENT_SAFETY_KEY" => "a-key",
+                "AZURE_OPENAI_DEPLOYMENT" => "gpt-4o-mini",
                 _ => return None,
             };
             Some(value.to_owned())
         });
-        let spec = ModelSpec { name: Some("gpt-4o-mini".to_owned()), ..ModelSpec::default() };
-        let client = services.azure_openai().unwrap();
-        let writer = Model::new(client, &spec, |model| Prices::default().of_asked(model, false)).unwrap();
-        Providers { writer: Arc::new(Unasked(writer)), screen: Arc::new(TwoRecords), services: Arc::new(services) }
+        Providers { services: Arc::new(services), ..Providers::default() }
     }
 
-    struct Unasked(Model);
-
-    #[async_trait]
-    impl Writer for Unasked {
-        fn name(&self) -> &str {
-            self.0.name()
-        }
-        fn most(&self) -> Usd {
-            self.0.most()
-        }
-        fn forecast(&self) -> Forecast {
-            self.0.forecast()
-        }
-        async fn write(&self, _: &Brief<'_>, _: &Meter) -> Result<Draft, ProviderError> {
-            panic!("an estimate asks nobody")
-        }
-    }
-
-    struct TwoRecords;
-
-    #[async_trait]
-    impl HarmScreen for TwoRecords {
-        fn most(&self) -> Usd {
-            Prices::default().text_records(10)
-        }
-        fn forecast(&self) -> Forecast {
-            Forecast { expected: Prices::default().text_records(2), assumes: vec!["two text records".to_owned()] }
-        }
-        async fn screen(&self, _: &str, _: &Meter) -> Result<Severities, ProviderError> {
-            let message = "nobody may be asked".to_owned();
-            Err(ProviderError { provider: "test", kind: ErrorKind::Misconfigured, message })
-        }
-    }
+    const CLOUD: &str = "[providers]\ngeneration = \"azure_openai\"\nsafety = \"azure_content_safety\"\n";
 
     #[tokio::test(flavor = "multi_thread")]
     async fn ten_thousand_customers_by_segment_cost_less_than_a_hundredth_of_a_cent_each() {
         let folder = tempfile::tempdir().unwrap();
-        let estimate = estimate(inputs(folder.path(), 10_000, ""), charged()).await.unwrap();
+        let estimate = estimate(inputs(folder.path(), 10_000, CLOUD), charged()).await.unwrap();
         let questions: Vec<_> = estimate.stages.iter().map(|stage| (stage.stage.as_str(), stage.questions)).collect();
         assert_eq!(questions, [("retrieve", 6), ("generate", 32), ("screen", 32)]);
         assert_eq!(estimate.customers, 10_000);
@@ -287,7 +247,8 @@ arms = [
     #[tokio::test(flavor = "multi_thread")]
     async fn a_cap_that_would_be_passed_is_told_together_with_the_estimate() {
         let folder = tempfile::tempdir().unwrap();
-        let estimate = estimate(inputs(folder.path(), 400, "[budget]\nmax_usd = 0.01"), charged()).await.unwrap();
+        let estimate =
+            estimate(inputs(folder.path(), 400, &format!("{CLOUD}[budget]\nmax_usd = 0.01")), charged()).await.unwrap();
         let error = estimate.over_budget.as_ref().unwrap();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("budget.max_usd") && error.to_string().contains("fix: raise"), "{error}");

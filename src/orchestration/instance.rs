@@ -388,6 +388,24 @@ pub enum Happened {
     },
 }
 
+/// For logs: who asked or approved is not told.
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { generation, .. } => write!(f, "started, generation {generation}"),
+            Self::Opened { step, planned, attempt } => write!(f, "{step} opened: {planned} items, attempt {attempt}"),
+            Self::Closed { step, .. } => write!(f, "{step} closed"),
+            Self::Reserved { reserve } => write!(f, "{reserve} reserved"),
+            Self::GateOpened { needs_review, .. } => write!(f, "{needs_review} variants wait for a person"),
+            Self::GatePassed { .. } => f.write_str("a person has decided"),
+            Self::Took { id, .. } => write!(f, "request {} taken", id.0),
+            Self::Refused { id, why } => write!(f, "request {} refused: {why}", id.0),
+            Self::Completed => f.write_str("completed"),
+            Self::Failed { failure } => write!(f, "failed: {failure}"),
+        }
+    }
+}
+
 /// What the one item of a stage tells the state machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

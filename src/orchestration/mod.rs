@@ -32,6 +32,7 @@ pub mod stage;
 pub mod start;
 pub mod summary;
 pub mod sweeper;
+pub mod tracking;
 pub mod turn;
 pub mod worker;
 pub mod workshop;

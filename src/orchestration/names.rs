@@ -18,6 +18,7 @@
 //! pending/<campaign>.json                                   a start that waits for its files
 //! content-checks/<path>.json                                what is in a file of the container `content`
 //! recalls/<document>.json                                   who recalled a document, and why
+//! tracking/<campaign>/<generation>/<report>.json            a run that the tracking server is owed
 //! campaigns/<campaign>/<generation>/exposures/<log>.jsonl   what single customers were given, a line each
 //! outcomes/<campaign>/                                      files of outcomes, as they came
 //! ```
@@ -36,6 +37,7 @@ pub const INSTANCES: &str = "instances";
 pub const PENDING: &str = "pending";
 pub const CONTENT_CHECKS: &str = "content-checks";
 pub const RECALLS: &str = "recalls";
+pub const TRACKING: &str = "tracking";
 
 pub fn active(campaign: &CampaignId) -> BlobPath {
     path(format!("{ACTIVE}/{campaign}"))
@@ -58,6 +60,11 @@ pub fn files(campaign: &CampaignId) -> BlobPath {
 /// Files of outcomes, whoever brought them.
 pub fn outcomes(campaign: &CampaignId) -> BlobPath {
     path(format!("outcomes/{campaign}"))
+}
+
+/// What a tracking server is owed of it.
+pub fn tracking(campaign: &CampaignId) -> BlobPath {
+    path(format!("{TRACKING}/{campaign}"))
 }
 
 pub fn sweep(campaign: &CampaignId) -> BlobPath {
@@ -154,6 +161,16 @@ impl Run {
     /// Which files of outcomes its results tell of.
     pub fn outcomes(&self) -> BlobPath {
         path(format!("{INSTANCES}/{}/{}/outcomes.json", self.campaign, self.generation))
+    }
+
+    /// Says that the tracking server is owed the run with this report.
+    pub fn tracking_note(&self, report: Digest) -> BlobPath {
+        path(format!("{TRACKING}/{}/{}/{}.json", self.campaign, self.generation, report.short()))
+    }
+
+    /// Of whoever sends it.
+    pub fn tracking_lease(&self) -> BlobPath {
+        path(format!("{TRACKING}/{}/{}/sender", self.campaign, self.generation))
     }
 
     /// Where the run's files are.

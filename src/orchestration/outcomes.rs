@@ -16,16 +16,17 @@ use super::{
     client::ClientError,
     engine::{Engine, Held},
     finished::RunFiles,
-    instance::Status,
+    instance::{Instance, Status},
     layout,
     names::Run,
-    results,
+    results, tracking,
     turn::run_of,
     workshop::{Trouble, folder::Folder},
 };
 use crate::{
     Error,
     agents::experimentation::design::Design,
+    config::campaign::TrackerName,
     domain::{digest::Digest, id::CampaignId, problem::Problem},
     store::{self, BlobPath, ETag, Precondition},
 };
@@ -87,7 +88,7 @@ pub async fn arrived(engine: &Engine, campaign: &CampaignId, path: &BlobPath) ->
     }
     let run = run_of(&instance);
     for _ in 0..ATTEMPTS {
-        if take_in(engine, &run, path).await? {
+        if take_in(engine, &instance, &run, path).await? {
             return Ok(());
         }
     }
@@ -112,7 +113,7 @@ pub async fn announced(engine: &Engine, path: &BlobPath) -> Result<(), store::Er
 }
 
 /// `false`: others have written meanwhile what this began with.
-async fn take_in(engine: &Engine, run: &Run, path: &BlobPath) -> Result<bool, OutcomesError> {
+async fn take_in(engine: &Engine, instance: &Instance, run: &Run, path: &BlobPath) -> Result<bool, OutcomesError> {
     let blobs = engine.store.blobs.as_ref();
     let folder = Folder { blobs, run };
     let written = [layout::RESULTS, layout::REPORT_JSON, layout::REPORT_HTML].map(layout::blob);
@@ -139,12 +140,20 @@ async fn take_in(engine: &Engine, run: &Run, path: &BlobPath) -> Result<bool, Ou
     let paths = fetched.files.iter().map(|(file, _)| file.clone()).collect();
     let results = results::analyze(&files, paths, &metrics, &design).await.map_err(|error| fetched.named(error))?;
     let report = files.json(layout::REPORT_JSON).await?;
-    for (name, bytes) in results::documents(report, results)? {
+    let is_tracked = files.frozen().await?.campaign.providers.tracking != TrackerName::None;
+    let documents = results::documents(report, results)?;
+    let told = documents.iter().find(|(name, _)| name.as_str() == layout::REPORT_JSON);
+    let told = told.map(|(_, report)| Digest::of(report)).filter(|_| is_tracked);
+    for (name, bytes) in documents {
         match folder.replace(&standing, name, bytes).await {
             Ok(_) => {}
             Err(Trouble::Store(error)) if is_overtaken(&error) => return Ok(false),
             Err(trouble) => return Err(failed(trouble)),
         }
+    }
+    // Before the files count as taken in: whoever dies here takes them in once more. The sweeper sends it.
+    if let Some(report) = told {
+        tracking::owe(blobs, instance, report, engine.now()).await?;
     }
     let bytes = serde_json::to_vec(&Arrived::V1 { files: arrivals }).map_err(|error| failed(error.into()))?;
     match blobs.put(&run.outcomes(), bytes, etag.map_or(Precondition::Absent, Precondition::Match)).await {

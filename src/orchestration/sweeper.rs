@@ -52,6 +52,7 @@ impl Engine {
                 failed = Some(error);
             }
         }
+        self.agents.settle().await;
         failed.map_or(Ok(()), Err)
     }
 

@@ -348,6 +348,6 @@ fn history_of(instance: &Instance) -> Vec<u8> {
 
 fn log_events(instance: &Instance) {
     for event in &instance.events {
-        tracing::info!(campaign = %instance.campaign, version = instance.version, event = ?event.what, "instance");
+        tracing::info!(campaign = %instance.campaign, version = instance.version, "{}", event.what);
     }
 }

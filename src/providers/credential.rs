@@ -64,6 +64,13 @@ impl Credential {
         !matches!(self, Self::Nobody)
     }
 
+    /// Whether a text repeats the key. Tokens are not kept, and none is looked for.
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        let Self::Header(_, value) = self else { return false };
+        let key = value.to_str().unwrap_or_default();
+        text.contains(key.strip_prefix("Bearer ").unwrap_or(key))
+    }
+
     /// The credentials of `azure_identity` keep a token for as long as it is valid.
     pub(super) async fn sign(&self, request: RequestBuilder) -> azure_core::Result<RequestBuilder> {
         Ok(match self {

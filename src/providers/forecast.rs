@@ -6,6 +6,8 @@ use crate::domain::money::Usd;
 pub struct Forecast {
     /// All calls of one question on average, those that repair an answer included.
     pub expected: Usd,
+    /// What is done once for all of them, such as an index.
+    pub once: Usd,
     /// What that rests on, a sentence each, for people. Empty where nothing is charged.
     pub assumes: Vec<String>,
 }

@@ -5,10 +5,12 @@
 //! contract of its service. Agents know providers by their own traits only.
 
 mod breaker;
+pub mod content_safety;
 mod credential;
 mod forecast;
 mod limiter;
 mod meter;
+pub mod mlflow;
 pub mod openai;
 pub mod prices;
 pub mod search;

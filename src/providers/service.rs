@@ -9,6 +9,7 @@
 
 use std::{
     error::Error,
+    fmt,
     hash::{BuildHasher as _, RandomState},
     io,
     net::IpAddr,
@@ -37,6 +38,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Whoever asks for a longer wait is taken to be mistaken.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// No answer that a client waits for is larger.
 const MOST_BYTES: usize = 8 << 20;
@@ -62,7 +67,7 @@ pub enum InvalidAddress {
 }
 
 /// One request, as often as it is sent.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Call {
     /// For messages and traces, e.g. `chat`.
     pub operation: &'static str,
@@ -74,6 +79,13 @@ pub struct Call {
     body: Bytes,
     within: Duration,
     is_public: bool,
+}
+
+/// What it says may be a customer's.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("operation", &self.operation).field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 impl Call {
@@ -136,7 +148,7 @@ impl Call {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Answer {
     pub service: &'static str,
     pub operation: &'static str,
@@ -145,8 +157,19 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// What it says may be a customer's.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("service", &self.service)
+            .field("operation", &self.operation)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A call without a usable answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Fault {
     pub service: &'static str,
     pub kind: ErrorKind,
@@ -183,6 +206,21 @@ pub enum NoAnswer {
     NoToken,
 }
 
+/// All but the answer.
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fault")
+            .field("service", &self.service)
+            .field("kind", &self.kind)
+            .field("status", &self.status)
+            .field("code", &self.code)
+            .field("message", &self.message)
+            .field("may_have_cost", &self.may_have_cost)
+            .field("no_answer", &self.no_answer)
+            .finish_non_exhaustive()
+    }
+}
+
 impl From<Fault> for ProviderError {
     fn from(fault: Fault) -> Self {
         Self { provider: fault.service, kind: fault.kind, message: fault.message }
@@ -203,7 +241,10 @@ impl Service {
             .connect_timeout(CONNECT_WITHIN)
             // A service that sends its callers elsewhere is not the one that was set up, and may not get the key.
             .redirect(redirect::Policy::none())
-            .http2_adaptive_window(true);
+            .http2_adaptive_window(true)
+            // A model thinks for a minute: a connection that died meanwhile is found out, and not used again.
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(CONNECT_WITHIN);
         if is_here(&address) {
             http = http.no_proxy();
         }
@@ -247,7 +288,7 @@ impl Service {
                 }
                 Ok(Err(fault)) => fault,
                 Err(_) => {
-                    let message = format!("{}: no answer within {} s", call.operation, call.within.as_secs());
+                    let message = format!("{}: no answer within {:?}", call.operation, call.within);
                     let fault = self.fault(ErrorKind::Unavailable, message);
                     Fault { may_have_cost: true, no_answer: Some(NoAnswer::Late), ..fault }
                 }
@@ -305,6 +346,8 @@ impl Service {
 
     /// The connection could not be made, or broke.
     fn not_sent(&self, call: &Call, error: reqwest::Error) -> Fault {
+        // The address holds the names that were asked for.
+        let error = error.without_url();
         let was_sent = !(error.is_connect() || error.is_builder());
         let causes = std::iter::successors(error.source(), |cause| (*cause).source());
         let why = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
@@ -312,8 +355,9 @@ impl Service {
         let what = if was_sent { "the connection broke" } else { "cannot be reached" };
         let message = format!("{}: {host} {what}: {why}", call.operation);
         let no_answer = if was_sent { NoAnswer::Broken } else { not_connected(&error) };
-        let fault = self.fault(ErrorKind::Unavailable, message);
-        Fault { may_have_cost: was_sent, no_answer: Some(no_answer), ..fault }
+        // No waiting makes a certificate a good one.
+        let kind = if no_answer == NoAnswer::Untrusted { ErrorKind::Misconfigured } else { ErrorKind::Unavailable };
+        Fault { may_have_cost: was_sent, no_answer: Some(no_answer), ..self.fault(kind, message) }
     }
 
     /// An answer that is none.
@@ -335,8 +379,9 @@ impl Service {
             message.push_str(&format!(", {code}"));
         }
         let said = ["/error/message", "/message", "/error"].iter().find_map(|at| body.pointer(at)?.as_str());
-        // What is about the set-up says nothing of what was asked.
-        if let Some(said) = said.filter(|_| call.is_public || kind == ErrorKind::Misconfigured) {
+        // What is about the set-up says nothing of what was asked; it may repeat the key.
+        let may_be_told = (call.is_public || kind == ErrorKind::Misconfigured) && *status != StatusCode::UNAUTHORIZED;
+        if let Some(said) = said.filter(|said| may_be_told && !self.credential.is_in(said)) {
             message.push_str(": ");
             message.extend(said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300));
         }
@@ -346,7 +391,9 @@ impl Service {
         if let Some(id) = request_id(headers) {
             message.push_str(&format!(" (request {id})"));
         }
-        Fault { status: Some(*status), code, body, ..self.fault(kind, message) }
+        // Time was up, or somebody on the way lost sight of it: it may be done by now.
+        let may_have_cost = matches!(status.as_u16(), 408 | 502 | 504);
+        Fault { status: Some(*status), code, body, may_have_cost, ..self.fault(kind, message) }
     }
 
     fn fault(&self, kind: ErrorKind, message: String) -> Fault {
@@ -371,15 +418,20 @@ impl Answer {
         if !(essence == "application/json" || essence.ends_with("+json")) {
             return Err(self.unusable(format!("its answer is `{essence}`, not JSON")));
         }
-        let mut json = serde_json::Deserializer::from_slice(&self.body);
+        let not_text = |_| self.unusable("its answer is no UTF-8, and so no JSON".to_owned());
+        let mut json = serde_json::Deserializer::from_str(std::str::from_utf8(&self.body).map_err(not_text)?);
         // Neither the value nor its neighbours are told: they may be a customer's.
-        serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let why = match error.inner().classify() {
                 serde_json::error::Category::Data => "is missing or not of the expected kind",
                 _ => "is no JSON",
             };
             self.unusable(format!("its answer is not understood: `{}` {why}", error.path()))
-        })
+        })?;
+        match json.end() {
+            Ok(()) => Ok(value),
+            Err(_) => Err(self.unusable("its answer is not understood: something follows the JSON".to_owned())),
+        }
     }
 
     /// The call was done; what it gave cannot be used.
@@ -398,6 +450,16 @@ impl Answer {
             may_have_cost: true,
             no_answer: None,
         }
+    }
+}
+
+#[cfg(test)]
+impl Answer {
+    /// A service's JSON, for the tests of what its client makes of it.
+    pub fn of_json(operation: &'static str, body: &str) -> Self {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        Self { service: "test", operation, status: StatusCode::OK, headers, body }
     }
 }
 
@@ -487,11 +549,15 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         Duration::try_from_secs_f64(seconds).ok()
     };
     let milliseconds = ["retry-after-ms", "x-ms-retry-after-ms"].iter().find_map(|name| number(text(name)?, 0.001));
-    milliseconds.or_else(|| {
+    let wait = milliseconds.or_else(|| {
         let said = text(RETRY_AFTER.as_str())?;
         number(said, 1.0).or_else(|| {
             let until = httpdate::parse_http_date(said).ok()?;
             Some(until.duration_since(now).unwrap_or_default())
         })
-    })
+    });
+    wait.map(|wait| wait.min(LONGEST_RETRY_AFTER))
 }
+
+#[cfg(test)]
+mod tests;

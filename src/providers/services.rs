@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{openai::OpenAi, search::Search, service::InvalidAddress};
+use super::{content_safety::ContentSafety, mlflow::MlFlow, openai::OpenAi, search::Search, service::InvalidAddress};
 use crate::{domain::problem::Problem, providers::credential::InvalidKey};
 
 type Once<T> = OnceLock<Result<Arc<T>, Problem>>;
@@ -18,7 +18,9 @@ pub struct Services {
     settings: Settings,
     azure_openai: Once<OpenAi>,
     openai: Once<OpenAi>,
+    content_safety: Once<ContentSafety>,
     azure_search: Once<Search>,
+    mlflow: Once<MlFlow>,
 }
 
 impl fmt::Debug for Services {
@@ -30,8 +32,14 @@ impl fmt::Debug for Services {
 impl Services {
     /// `value` gives a setting's text; an empty one counts as none.
     pub fn new(value: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        let settings = Settings(Box::new(value));
-        Self { settings, azure_openai: Once::new(), openai: Once::new(), azure_search: Once::new() }
+        Self {
+            settings: Settings::new(value),
+            azure_openai: Once::new(),
+            openai: Once::new(),
+            content_safety: Once::new(),
+            azure_search: Once::new(),
+            mlflow: Once::new(),
+        }
     }
 
     pub fn from_environment() -> Self {
@@ -56,8 +64,16 @@ impl Services {
         self.openai.get_or_init(|| OpenAi::compatible(&self.settings).map(Arc::new)).clone()
     }
 
+    pub fn content_safety(&self) -> Result<Arc<ContentSafety>, Problem> {
+        self.content_safety.get_or_init(|| ContentSafety::new(&self.settings).map(Arc::new)).clone()
+    }
+
     pub fn azure_search(&self) -> Result<Arc<Search>, Problem> {
         self.azure_search.get_or_init(|| Search::azure(&self.settings).map(Arc::new)).clone()
+    }
+
+    pub fn mlflow(&self) -> Result<Arc<MlFlow>, Problem> {
+        self.mlflow.get_or_init(|| MlFlow::new(&self.settings).map(Arc::new)).clone()
     }
 }
 
@@ -65,6 +81,10 @@ impl Services {
 pub struct Settings(Box<dyn Fn(&str) -> Option<String> + Send + Sync>);
 
 impl Settings {
+    pub(super) fn new(value: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Box::new(value))
+    }
+
     pub fn get(&self, name: &str) -> Option<String> {
         (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }

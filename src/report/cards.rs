@@ -173,7 +173,7 @@ pub fn channel_name(channel: Channel) -> &'static str {
 }
 
 /// Every check, in the order of the list of checks.
-pub const RULES: [Rule; 15] = [
+pub const RULES: [Rule; 16] = [
     Rule::Uncited,
     Rule::SourceNotUsable,
     Rule::QuoteMismatch,
@@ -186,6 +186,7 @@ pub const RULES: [Rule; 15] = [
     Rule::BannedPhrase,
     Rule::MissingRequiredText,
     Rule::Harm,
+    Rule::PromptAttack,
     Rule::CheckFailed,
     Rule::Declined,
     Rule::Recalled,
@@ -205,6 +206,7 @@ pub fn rule_name(rule: Rule) -> &'static str {
         Rule::BannedPhrase => "Banned phrase",
         Rule::MissingRequiredText => "Required text is missing",
         Rule::Harm => "Harmful or notable content",
+        Rule::PromptAttack => "Attack on a language model",
         Rule::CheckFailed => "A check could not be made",
         Rule::Declined => "A person did not approve it",
         Rule::Recalled => "Its source was recalled",

@@ -316,7 +316,8 @@ pub fn report() -> Report {
             }
             let segment = segment.map(|name| SegmentName::new(name).unwrap());
             let query = "spring upgrade".to_owned();
-            retrieved.push(Retrieved { segment, channel, locale: Locale::new("en").unwrap(), query, hits: found });
+            let (locale, withheld) = (Locale::new("en").unwrap(), Vec::new());
+            retrieved.push(Retrieved { segment, channel, locale, query, hits: found, withheld });
         }
     }
     let column = |attribute: &str, column: &str, kind, values, missing, bad| ColumnQuality {

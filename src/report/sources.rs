@@ -139,6 +139,7 @@ mod tests {
             locale: Locale::new("en").unwrap(),
             query: String::new(),
             hits: Vec::new(),
+            withheld: Vec::new(),
         };
         type Change = fn(&mut Document);
         let changes: [(&str, Change); 9] = [

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use cpo::{
     agents::{
         generation::{Brief, Writer, composer::Composer},
-        safety::{HarmScreen, Lexicon},
+        safety::{AsRead, HarmScreen, Lexicon, Screened},
     },
     domain::{
         money::Usd,
@@ -160,11 +160,11 @@ impl HarmScreen for StormyScreen {
         self.0.most
     }
 
-    async fn screen(&self, text: &str, meter: &Meter) -> Result<Severities, ProviderError> {
-        let (number, _) = self.0.call(text.to_owned(), meter).await?;
-        let severities = Lexicon::default().severities(text);
+    async fn screen(&self, message: &AsRead<'_>, meter: &Meter) -> Result<Screened, ProviderError> {
+        let (number, _) = self.0.call(message.text.to_owned(), meter).await?;
+        let severities = Lexicon::default().severities(message.text);
         let offended = Severities { hate: Severity::new(6).unwrap(), ..severities };
-        Ok(if offends(number) { offended } else { severities })
+        Ok(if offends(number) { offended } else { severities }.into())
     }
 }
 

@@ -1,8 +1,10 @@
 //! The clients of providers against servers: scripted ones, validating ones, real ones.
 
+mod faults;
 mod llama;
 #[path = "../npm/mod.rs"]
 mod npm;
 mod openai;
 mod prism;
 mod scripted;
+mod service;

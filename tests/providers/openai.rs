@@ -55,7 +55,7 @@ fn compatible(server: &Scripted) -> Arc<OpenAi> {
     Services::new(settings).openai().unwrap()
 }
 
-fn says(text: &str) -> Reply {
+pub fn says(text: &str) -> Reply {
     let usage =
         json!({"prompt_tokens": 1000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 600}});
     let choice = json!({"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}});
@@ -85,14 +85,14 @@ fn turns() -> Vec<Turn> {
 }
 
 /// The starter campaign's passages, for everybody.
-struct World {
+pub struct World {
     campaign: Campaign,
     content: Library,
     cell: Cell,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/starter");
         Self {
             campaign: Campaign::read(&folder.join("campaign.toml")).unwrap(),
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    async fn write(&self, model: &Model, meter: &Meter) -> Result<Draft, ProviderError> {
+    pub async fn write(&self, model: &Model, meter: &Meter) -> Result<Draft, ProviderError> {
         let documents = self.content.documents().iter();
         let sources: Vec<Source<'_>> = documents
             .flat_map(|document| document.passages.iter().map(move |passage| Source { document, passage }))
@@ -139,7 +139,7 @@ impl World {
     }
 
     /// The answer that says the delivery policy's first sentence.
-    fn answer(&self, text: &str) -> String {
+    pub fn answer(&self, text: &str) -> String {
         let delivery = self.content.documents().iter().find(|document| document.id.as_str().starts_with("delivery"));
         let passage = &delivery.unwrap().passages[0];
         let claim = json!({"kind": "claim", "passage": passage.id, "quote": passage.text, "text": passage.text});
@@ -147,14 +147,14 @@ impl World {
     }
 }
 
-fn writer(server: &Scripted, repairs: u32) -> Model {
+pub fn writer(server: &Scripted, repairs: u32) -> Model {
     let dollars = |dollars| Usd::from_dollars(dollars).unwrap();
     let price = Price { input: dollars(1.0), cached_input: Some(dollars(0.5)), output: dollars(2.0) };
     let spec = ModelSpec { repairs, ..ModelSpec::default() };
     Model::new(compatible(server), &spec, |_| Ok(price)).unwrap()
 }
 
-fn plenty() -> Meter {
+pub fn plenty() -> Meter {
     Meter::new(Usd::from_dollars(1.0).unwrap())
 }
 

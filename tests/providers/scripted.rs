@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -73,6 +74,7 @@ pub struct Reply {
     body: Vec<u8>,
     end: End,
     is_held: bool,
+    after: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +91,14 @@ enum End {
 
 impl Reply {
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        let reply = Self { status, headers: Vec::new(), body: body.into(), end: End::Whole, is_held: false };
+        let reply = Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            end: End::Whole,
+            is_held: false,
+            after: Duration::ZERO,
+        };
         reply.header("content-type", content_type)
     }
 
@@ -99,7 +108,7 @@ impl Reply {
 
     /// Without a body.
     pub fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), end: End::Whole, is_held: false }
+        Self { status, headers: Vec::new(), body: Vec::new(), end: End::Whole, is_held: false, after: Duration::ZERO }
     }
 
     /// The connection is reset.
@@ -129,6 +138,28 @@ impl Reply {
     /// Not said before [`Scripted::release`].
     pub fn held(self) -> Self {
         Self { is_held: true, ..self }
+    }
+
+    /// For virtual time only.
+    pub fn after(self, after: Duration) -> Self {
+        Self { after, ..self }
+    }
+
+    pub fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    pub fn with_type(mut self, content_type: &str) -> Self {
+        self.headers.retain(|(name, _)| name != "content-type");
+        self.header("content-type", content_type)
+    }
+
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    pub fn with_body(self, body: Vec<u8>) -> Self {
+        Self { body, ..self }
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -212,6 +243,7 @@ async fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) -> 
             // An error: the server is gone, and nobody waits.
             let _ = released.wait_for(|released| *released).await;
         }
+        tokio::time::sleep(reply.after).await;
         if reply.end == End::Never {
             std::future::pending::<()>().await;
         }

@@ -14,9 +14,11 @@ pub mod deliveries;
 pub mod design;
 pub mod infer;
 pub mod join;
+pub mod mlflow;
 pub mod outcomes;
 mod point;
 pub mod simulate;
+pub mod tracking;
 pub mod words;
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ use crate::{
         variant::Usage,
     },
     providers::{
-        ErrorKind, Meter, ProviderError,
+        ErrorKind, Forecast, Meter, ProviderError,
         search::{
             self, Entry, Filter, Index, Neighbours, Search, Words,
             filter::moment,
@@ -66,22 +66,29 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Recalled documents are removed by so many at once.
 const RECALLS: usize = 50;
 
-/// Of a campaign.
+/// What a campaign may draw on.
+#[derive(Debug)]
+pub struct Content {
+    pub library: Arc<Library>,
+    /// Of what the library was read from.
+    pub digest: Digest,
+    /// Documents that were recalled after the campaign had begun.
+    pub recalled: BTreeSet<DocumentId>,
+    pub date: Date,
+}
+
 #[derive(Debug)]
 pub struct AzureSearch {
     client: Arc<Search>,
-    library: Arc<Library>,
-    date: Date,
-    /// Documents that were recalled after the campaign had begun.
-    recalled: BTreeSet<DocumentId>,
+    content: Content,
     embeddings: Option<Embeddings>,
-    /// Of content and model.
+    /// Names the library in the index.
     version: Digest,
     /// By the keys that this library's passages have in the index.
     passages: HashMap<String, PassageId>,
-    most: Usd,
     /// What a query costs that is ranked by meaning.
     semantic_query: Usd,
+    most: Usd,
     ready: OnceCell<Ready>,
     uploaded: Mutex<Option<Instant>>,
 }
@@ -156,33 +163,23 @@ const ENGLISH: &[&str] = &["title_en", "keywords_en", "text_en"];
 const VECTOR: &str = "vector";
 
 impl AzureSearch {
-    /// `content` is the digest of what the library was read from; the library has what was recalled since. Asks nobody yet.
-    pub fn new(
-        client: Arc<Search>,
-        library: Arc<Library>,
-        content: Digest,
-        recalled: BTreeSet<DocumentId>,
-        date: Date,
-        embeddings: Option<Embeddings>,
-        semantic_query: Usd,
-    ) -> Self {
-        let version = version(content, embeddings.as_ref());
+    /// Asks nobody yet.
+    pub fn new(client: Arc<Search>, content: Content, embeddings: Option<Embeddings>, semantic_query: Usd) -> Self {
+        let version = embeddings.as_ref().map_or(content.digest, |made| made.embedder.version(content.digest));
         let key = |passage: &Passage| Digest::of(format!("{version}\n{}", passage.id)).to_string();
-        let passages = passages(&library)
-            .filter(|(document, _)| !recalled.contains(&document.id))
+        let passages = passages(&content.library)
+            .filter(|(document, _)| !content.recalled.contains(&document.id))
             .map(|(_, passage)| (key(passage), passage.id.clone()))
             .collect();
-        let most = embeddings.as_ref().map_or(Usd::ZERO, |embeddings| embeddings.most(&library)) + semantic_query;
+        let embedded = embeddings.as_ref().map_or(Usd::ZERO, |embeddings| embeddings.most(&content.library));
         Self {
             client,
-            date,
-            recalled,
+            content,
+            embeddings,
             version,
             passages,
-            most,
-            embeddings,
-            library,
             semantic_query,
+            most: embedded + semantic_query,
             ready: OnceCell::new(),
             uploaded: Mutex::default(),
         }
@@ -191,7 +188,7 @@ impl AzureSearch {
     /// Makes sure that all of the library can be found.
     async fn prepared(&self, meter: &Meter) -> Result<Ready, ProviderError> {
         let vectors = match &self.embeddings {
-            Some(embeddings) => Some(embeddings.of_library(&self.library, meter).await?),
+            Some(embeddings) => Some(embeddings.of_library(&self.content.library, meter).await?),
             None => None,
         };
         let dimensions = vectors.as_ref().map(Vectors::dimensions);
@@ -203,7 +200,7 @@ impl AzureSearch {
             return Err(self.not_yet());
         }
         self.client.create(&definition(&ready.index, dimensions)).await?;
-        withdraw_from(&self.client, &ready.index, &self.recalled).await?;
+        withdraw_from(&self.client, &ready.index, &self.content.recalled).await?;
         let library = self.version.to_string();
         self.client.upload(&ready.index, self.entries(&library, vectors.as_ref())).await?;
         *self.uploaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -236,7 +233,7 @@ impl AzureSearch {
     ) -> impl Iterator<Item = Entry<Fields<'a>>> + Send {
         let keys: HashMap<&PassageId, &String> = self.passages.iter().map(|(key, id)| (id, key)).collect();
         let mut vectors = vectors.map(Vectors::iter);
-        passages(&self.library).filter_map(move |(document, passage)| {
+        passages(&self.content.library).filter_map(move |(document, passage)| {
             // Each passage has its own, whether it is uploaded or not.
             let vector = vectors.as_mut().and_then(Iterator::next);
             let key = (*keys.get(&passage.id)?).clone();
@@ -254,8 +251,8 @@ impl AzureSearch {
         Filter::All(vec![
             self.of_this_library(),
             Filter::Is("approved"),
-            Filter::NotAfter("valid_from", self.date),
-            Filter::NotBefore("valid_until", self.date),
+            Filter::NotAfter("valid_from", self.content.date),
+            Filter::NotBefore("valid_until", self.content.date),
             Filter::EmptyOrHas("audience", audience.clone()),
             Filter::EmptyOrHas("eligible", audience),
             Filter::EmptyOrHas("locales", locales(&query.locale).map(str::to_owned).into()),
@@ -268,10 +265,31 @@ impl AzureSearch {
         let is_allowed = |document: &&Document| {
             document.is_for(query.audience.as_ref())
                 && document.is_in(query.channel, &query.locale)
-                && !self.recalled.contains(&document.id)
+                && !self.content.recalled.contains(&document.id)
         };
-        let documents = self.library.usable(self.date).filter(is_allowed);
+        let documents = self.content.library.usable(self.content.date).filter(is_allowed);
         documents.flat_map(|document| document.passages.iter().map(|passage| &passage.id)).collect()
+    }
+
+    async fn ask(
+        &self,
+        index: &str,
+        query: &search::Query,
+        meter: &Meter,
+    ) -> Result<Vec<search::Found>, ProviderError> {
+        let price = if self.client.is_semantic() { self.semantic_query } else { Usd::ZERO };
+        let reserved = meter.reserve(search::NAME, price)?;
+        let answer = self.client.search(index, query).await;
+        match &answer {
+            // The service may have found out that it has no ranker.
+            Ok(_) => {
+                let cost_usd = if self.client.is_semantic() { price } else { Usd::ZERO };
+                reserved.settle(Usage { requests: 1, cost_usd, ..Usage::default() });
+            }
+            Err(fault) if !fault.may_have_cost => reserved.settle(Usage::default()),
+            Err(_) => drop(reserved),
+        }
+        Ok(answer?)
     }
 }
 
@@ -280,6 +298,17 @@ impl Retriever for AzureSearch {
     /// Whoever is first embeds the library too, and anybody may be.
     fn most(&self) -> Usd {
         self.most
+    }
+
+    fn forecast(&self) -> Forecast {
+        let embedded = self.embeddings.as_ref().map(|embeddings| embeddings.forecast(&self.content.library));
+        let Forecast { expected, once, assumes } = embedded.unwrap_or_default();
+        let ranked = "each query reordered by the semantic ranker; the search service itself is rent".to_owned();
+        Forecast {
+            expected: expected + self.semantic_query,
+            once,
+            assumes: [ranked].into_iter().chain(assumes).collect(),
+        }
     }
 
     /// What shares nothing with the query follows in the order of ids with a score of 0, as in the embedded index.
@@ -323,29 +352,6 @@ impl Retriever for AzureSearch {
     }
 }
 
-impl AzureSearch {
-    async fn ask(
-        &self,
-        index: &str,
-        query: &search::Query,
-        meter: &Meter,
-    ) -> Result<Vec<search::Found>, ProviderError> {
-        let price = if self.client.is_semantic() { self.semantic_query } else { Usd::ZERO };
-        let reserved = meter.reserve(search::NAME, price)?;
-        let answer = self.client.search(index, query).await;
-        match &answer {
-            // The service may have found out that it has no ranker.
-            Ok(_) => {
-                let cost_usd = if self.client.is_semantic() { price } else { Usd::ZERO };
-                reserved.settle(Usage { requests: 1, cost_usd, ..Usage::default() });
-            }
-            Err(fault) if !fault.may_have_cost => reserved.settle(Usage::default()),
-            Err(_) => drop(reserved),
-        }
-        Ok(answer?)
-    }
-}
-
 /// Removes recalled documents from all our indexes, whichever library they are of. Campaigns whose library had them find
 /// the others as before.
 pub async fn withdraw(client: &Search, documents: &BTreeSet<DocumentId>) -> Result<(), ProviderError> {
@@ -362,12 +368,6 @@ async fn withdraw_from(client: &Search, index: &str, documents: &BTreeSet<Docume
         client.remove(index, &Filter::Any(some.iter().map(is_it).collect())).await?;
     }
     Ok(())
-}
-
-/// Another version of the content, and another model's vectors, are another library.
-pub fn version(content: Digest, embeddings: Option<&Embeddings>) -> Digest {
-    let model = embeddings.map_or("", |embeddings| embeddings.embedder.model());
-    Digest::of(format!("{content}\n{model}"))
 }
 
 fn index_name(dimensions: Option<usize>) -> String {

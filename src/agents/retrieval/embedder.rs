@@ -3,8 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    domain::{money::Usd, variant::Usage},
-    providers::{Meter, ProviderError, openai::OpenAi},
+    domain::{digest::Digest, money::Usd, variant::Usage},
+    providers::{
+        Meter, ProviderError,
+        openai::OpenAi,
+        prices::{Price, Tokens},
+    },
 };
 
 /// Of a longer text, as much is embedded. No token of a byte-pair encoding is shorter than a byte, so it is less than the
@@ -22,8 +26,7 @@ const FRAME: usize = 8;
 pub struct Embedder {
     client: Arc<OpenAi>,
     model: String,
-    /// For a million tokens.
-    price: Usd,
+    price: Price,
 }
 
 impl fmt::Debug for Embedder {
@@ -33,13 +36,17 @@ impl fmt::Debug for Embedder {
 }
 
 impl Embedder {
-    pub fn new(client: Arc<OpenAi>, model: String, price: Usd) -> Self {
+    pub fn new(client: Arc<OpenAi>, model: String, price: Price) -> Self {
         Self { client, model, price }
     }
 
-    /// Vectors of different models have nothing to do with each other.
     pub fn model(&self) -> &str {
         &self.model
+    }
+
+    /// Names the vectors of a content: another version of it has others, and so it has by another model.
+    pub fn version(&self, content: Digest) -> Digest {
+        Digest::of(format!("{content}\n{}\n{}", self.client.name(), self.model))
     }
 
     /// What texts of so many bytes cost at most.
@@ -78,7 +85,7 @@ impl Embedder {
     }
 
     fn cost(&self, tokens: u64) -> Usd {
-        Usd::from_dollars(self.price.dollars() * tokens as f64 / 1e6).unwrap_or(Usd::MAX)
+        self.price.cost(Tokens { input: tokens, ..Tokens::default() })
     }
 }
 

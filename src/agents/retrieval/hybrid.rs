@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{id::PassageId, money::Usd},
-    providers::{Meter, ProviderError},
+    providers::{Forecast, Meter, ProviderError},
 };
 
 /// How much a place counts falls with it as 1 / (60 + place): Cormack, Clarke and Büttcher, "Reciprocal rank fusion
@@ -50,6 +50,10 @@ impl Retriever for Hybrid {
     /// Whoever is first embeds the library too, and anybody may be.
     fn most(&self) -> Usd {
         self.most
+    }
+
+    fn forecast(&self) -> Forecast {
+        self.embeddings.forecast(&self.library)
     }
 
     async fn retrieve(&self, query: &Query, meter: &Meter) -> Result<Vec<Hit>, ProviderError> {

@@ -71,4 +71,7 @@ pub struct Retrieved {
     pub query: String,
     /// Best first.
     pub hits: Vec<Hit>,
+    /// Found too, and kept from all messages: Prompt Shields takes their words for an attack on a language model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<PassageId>,
 }

@@ -8,7 +8,7 @@ use crate::{
         content::{Approval, Document, Passage},
         money::Usd,
     },
-    providers::{ErrorKind, Meter, ProviderError},
+    providers::{ErrorKind, Forecast, Meter, ProviderError},
     store::{self, BlobPath, Blobs, Precondition},
 };
 
@@ -64,6 +64,9 @@ impl Vectors {
     }
 }
 
+/// Of prose, as a rule.
+const BYTES_PER_TOKEN: u64 = 4;
+
 /// Who makes a library's vectors, and where they are kept.
 #[derive(Debug, Clone)]
 pub struct Embeddings {
@@ -78,6 +81,23 @@ impl Embeddings {
     pub fn most(&self, library: &Library) -> Usd {
         let lengths = passages(library).map(|(document, passage)| document.title.len() + 1 + passage.text.len());
         self.embedder.most(lengths.chain([MOST_QUESTION]))
+    }
+
+    /// What it costs as a rule to embed the library once, and one question.
+    pub fn forecast(&self, library: &Library) -> Forecast {
+        /// Bytes of a segment's words and the campaign's name.
+        const QUESTION: usize = 100;
+        // At most every byte is a token.
+        let usual = |most| Usd::priced_per(BYTES_PER_TOKEN, &[(most, 1)]);
+        let how = format!(
+            "each passage embedded once by {}, a token for every {BYTES_PER_TOKEN} bytes",
+            self.embedder.model()
+        );
+        Forecast {
+            expected: usual(self.embedder.most([QUESTION])),
+            once: usual(self.most(library)),
+            assumes: vec![how],
+        }
     }
 
     /// The vectors that are kept; else they are computed now, and kept. Two who do so at once both pay, and the first one's
@@ -179,7 +199,8 @@ mod tests {
             let vectors = Vectors { dimensions, numbers };
             let bytes = vectors.to_bytes();
             prop_assert_eq!(vectors.iter().len(), count);
-            prop_assert_eq!(Vectors::from_bytes(&bytes, count).as_ref(), Some(&vectors));
+            let read = Vectors::from_bytes(&bytes, count);
+            prop_assert_eq!(read.as_ref(), Some(&vectors));
             prop_assert!(Vectors::from_bytes(&bytes, count + 1).is_none());
             for cut in 0..bytes.len() {
                 prop_assert!(Vectors::from_bytes(&bytes[..cut], count).is_none());

@@ -8,15 +8,16 @@ use crate::{
     agents::{
         retrieval::{Hit, library::Library},
         safety::{
-            HarmScreen,
+            AsRead, HarmScreen,
             checks::{banned, coverage, facts, grounding, harm, lengths, required, slots, structure},
             fact::Notation,
         },
     },
     config::campaign::{ApprovalPolicy, Brand, Safety},
     domain::{
+        id::PassageId,
         phrases::PhraseBook,
-        variant::{Cell, Draft, Slots, with_fallbacks},
+        variant::{Cell, Draft, Field, Slots, Span, with_fallbacks},
         verdict::{Decision, Finding, Severities, Verdict},
     },
     providers::{Meter, ProviderError},
@@ -42,8 +43,9 @@ impl Gate<'_> {
     /// pass leaves the draft without a verdict: nothing is approved, and it must be judged again.
     pub async fn judge(&self, cell: &Cell, draft: &Draft, meter: &Meter) -> Result<Verdict, ProviderError> {
         let mut findings = self.check_text(cell, draft);
-        let (severities, harms) = harm::check(self.screen, &self.as_read(draft), &self.safety.block_at, meter).await?;
-        findings.extend(harms);
+        let message = AsRead { text: &self.as_read(draft), sources: &self.sources(draft) };
+        let (severities, found) = harm::check(self.screen, &message, &self.safety.block_at, meter).await?;
+        findings.extend(found.into_iter().map(|finding| located(finding, draft)));
         Ok(Verdict { decision: decide(&findings, severities.as_ref(), self.safety.approval), findings, severities })
     }
 
@@ -76,8 +78,31 @@ impl Gate<'_> {
     /// The message as a customer without any value would read it.
     fn as_read(&self, draft: &Draft) -> String {
         let subject = draft.message.subject.as_deref().unwrap_or_default();
-        with_fallbacks(&format!("{subject}\n\n{}", draft.message.body), self.slots)
+        with_fallbacks(&format!("{subject}{}{}", AsRead::BETWEEN, draft.message.body), self.slots)
     }
+
+    /// The passages that are cited and the phrases that are used, each once.
+    fn sources(&self, draft: &Draft) -> Vec<String> {
+        let cited: BTreeSet<&PassageId> = draft.claims.iter().map(|claim| &claim.citation.passage).collect();
+        let passages = cited.into_iter().filter_map(|id| self.content.passage(id));
+        let said = |Span { field, start, end }| {
+            let words: String = draft.message.field(field).chars().skip(start).take(end - start).collect();
+            with_fallbacks(&words, self.slots)
+        };
+        let phrases: BTreeSet<String> = coverage::check(draft, self.phrases).phrases.into_iter().map(said).collect();
+        passages.map(|(_, passage)| passage.text.clone()).chain(phrases).collect()
+    }
+}
+
+/// With the place of the words that it is about, where they stand in the draft as they were read.
+fn located(finding: Finding, draft: &Draft) -> Finding {
+    let words = finding.text.trim();
+    let span = [Field::Subject, Field::Body].into_iter().find_map(|field| {
+        let text = draft.message.field(field);
+        let start = text[..text.find(words)?].chars().count();
+        Some(Span { field, start, end: start + words.chars().count() })
+    });
+    Finding { span: finding.span.or(span.filter(|_| !words.is_empty())), ..finding }
 }
 
 fn decide(findings: &[Finding], severities: Option<&Severities>, policy: ApprovalPolicy) -> Decision {
@@ -99,7 +124,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        agents::safety::{Lexicon, fixture},
+        agents::safety::{Lexicon, Screened, fixture},
         config::campaign::Thresholds,
         domain::{
             channel::Channel,
@@ -421,6 +446,7 @@ mod tests {
     /// Answers as it is told to.
     enum Screen {
         Answers(Severities),
+        Finds(Finding),
         Fails(ErrorKind),
         Hangs,
         Panics,
@@ -428,9 +454,12 @@ mod tests {
 
     #[async_trait]
     impl HarmScreen for Screen {
-        async fn screen(&self, _: &str, _: &Meter) -> Result<Severities, ProviderError> {
+        async fn screen(&self, _: &AsRead<'_>, _: &Meter) -> Result<Screened, ProviderError> {
             match self {
-                Self::Answers(severities) => Ok(*severities),
+                Self::Answers(severities) => Ok((*severities).into()),
+                Self::Finds(finding) => {
+                    Ok(Screened { severities: Severities::default(), findings: vec![finding.clone()] })
+                }
                 Self::Fails(kind) => {
                     Err(ProviderError { provider: "test", kind: *kind, message: "no answer".to_owned() })
                 }
@@ -471,6 +500,42 @@ mod tests {
     }
 
     #[test]
+    fn what_a_screen_finds_besides_harms_blocks_with_its_reason_and_place() {
+        for (text, start) in [(POLICY, Some(134)), ("the subject's or nobody's words", None), ("", None)] {
+            let mut world = World::new();
+            world.safety.approval = ApprovalPolicy::Never;
+            let finding = Finding::blocking(Rule::BannedPhrase, text, "the blocklist `brand` lists it");
+            world.screen = Box::new(Screen::Finds(finding.clone()));
+            let verdict = world.judge_now(&world.draft());
+            let end = |start| start + text.chars().count();
+            let span = start.map(|start| Span { field: Field::Body, start, end: end(start) });
+            assert_eq!(verdict.decision, Decision::Blocked);
+            assert_eq!(verdict.findings, [Finding { span, ..finding }]);
+        }
+    }
+
+    #[test]
+    fn a_screen_is_told_what_the_message_cites_and_which_phrases_it_uses() {
+        struct Asked(std::sync::Mutex<Vec<String>>);
+
+        #[async_trait]
+        impl HarmScreen for &'static Asked {
+            async fn screen(&self, message: &AsRead<'_>, _: &Meter) -> Result<Screened, ProviderError> {
+                *self.0.lock().unwrap() = message.sources.to_vec();
+                Ok(Severities::default().into())
+            }
+        }
+
+        let asked: &'static Asked = Box::leak(Box::new(Asked(std::sync::Mutex::default())));
+        let mut world = World::new();
+        world.screen = Box::new(asked);
+        world.judge_now(&world.draft());
+        let phrases =
+            ["Have a look when it suits you.", "Hi there,", "You can unsubscribe at any time: write STOP to 12345."];
+        assert_eq!(*asked.0.lock().unwrap(), [&[KETTLE, BOIL, OFFER, POLICY] as &[_], &phrases].concat());
+    }
+
+    #[test]
     fn the_policy_decides_what_severities_leave_open() {
         use ApprovalPolicy::{Always, Never, WhenFlagged};
         let level = |n| Severity::new(n).unwrap();
@@ -488,8 +553,11 @@ mod tests {
         ] {
             let mut world = World::new();
             world.screen = Box::new(Screen::Answers(Severities { hate: level(severity), ..Severities::default() }));
-            world.safety =
-                Safety { block_at: Thresholds { hate: level(threshold), ..Thresholds::default() }, approval: policy };
+            world.safety = Safety {
+                block_at: Thresholds { hate: level(threshold), ..Thresholds::default() },
+                approval: policy,
+                ..Safety::default()
+            };
             assert_eq!(world.judge_now(&world.draft()).decision, decision, "{severity} {threshold} {policy:?}");
         }
     }

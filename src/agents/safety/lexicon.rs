@@ -9,7 +9,7 @@ use regex::{Regex, RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
 use crate::{
-    agents::safety::{HarmScreen, folded::Folded},
+    agents::safety::{AsRead, HarmScreen, Screened, folded::Folded},
     domain::verdict::{Harm, Severities, Severity},
     providers::{Meter, ProviderError},
 };
@@ -80,8 +80,8 @@ impl Lexicon {
 
 #[async_trait]
 impl HarmScreen for Lexicon {
-    async fn screen(&self, text: &str, _: &Meter) -> Result<Severities, ProviderError> {
-        Ok(self.severities(text))
+    async fn screen(&self, message: &AsRead<'_>, _: &Meter) -> Result<Screened, ProviderError> {
+        Ok(self.severities(message.text).into())
     }
 }
 

@@ -15,7 +15,6 @@ use crate::{
         Campaign,
         campaign::{EmbedderName, RetrieverName, ScreenName, TrackerName, WriterName},
     },
-    domain::problem::Problem,
     providers::{Services, service::Fault},
     store::{Azure, BlobPath, Store},
 };
@@ -208,9 +207,17 @@ impl Subject {
                 prices.of_asked(&model, client.is_here())?;
                 format!("`{model}`")
             }
-            Self::Retriever | Self::Screen | Self::Tracker => {
-                let remedy = "leave its key out of [providers]";
-                return Err(Problem::new("this version cannot ask that provider yet", remedy).into());
+            Self::Screen => {
+                services.content_safety()?.probe().await.map_err(told)?;
+                "harm analysis".to_owned()
+            }
+            Self::Retriever => {
+                services.azure_search()?.probe().await.map_err(told)?;
+                "the list of indexes".to_owned()
+            }
+            Self::Tracker => {
+                services.mlflow()?.probe().await.map_err(told)?;
+                "the list of experiments".to_owned()
             }
         };
         Ok(format!("{what} answered in {} ms", since.elapsed().as_millis()))

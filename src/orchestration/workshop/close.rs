@@ -18,6 +18,7 @@ use crate::{
         retrieval::Retrieved,
     },
     audit::{self, Recorder, Written},
+    config::campaign::TrackerName,
     domain::{attribute::CONSENT, customer::ShardId, digest::Digest, money::Usd, variant::Usage},
     orchestration::{
         close::{self, Finished},
@@ -27,6 +28,7 @@ use crate::{
         record::Outcome,
         stage::Stage,
         summary::{self, CustomerCounts, VariantCounts},
+        tracking,
     },
     report::{FailedItem, FileEntry},
     store::BlobPath,
@@ -100,8 +102,15 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     }
     .report();
     let html = report.html().map_err(|error| Trouble::Defect(error.into()))?;
-    folder.replace(&standing, layout::blob(layout::REPORT_JSON), to_json(&report)?).await?;
+    let told = folder.replace(&standing, layout::blob(layout::REPORT_JSON), to_json(&report)?).await?;
     folder.replace(&standing, layout::blob(layout::REPORT_HTML), html.into_bytes()).await?;
+    if campaign.providers.tracking != TrackerName::None {
+        // The stage's opening: doing it again notes the same.
+        let stage = records.instance.stage(job.item.step);
+        let at = stage.map_or(records.instance.updated, |stage| stage.opened);
+        tracking::owe(records.blobs, records.instance, told.sha256, at).await?;
+    }
+    job.workshop.settle_within(tracking::AT_CLOSE).await;
 
     let customers = CustomerCounts::of(&admitted.ingested, &deliveries.tally, deliveries.undelivered());
     let mut warnings = Vec::new();
@@ -109,6 +118,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         warnings.push(close::legal_basis(campaign));
     }
     warnings.extend(library.strangers(context.date, model.segments()));
+    warnings.extend(close::withheld(&retrieved));
     warnings.extend(summary::held(customers.held, &variants));
     warnings.extend(design.warnings.iter().cloned());
     let closed = Closed {

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use super::{
-    Trouble,
+    Job, Trouble,
     cells::{self, Task},
     compute,
     design::Designed,
@@ -26,13 +26,21 @@ use crate::{
     agents::{
         experimentation::deliver::Delivering,
         generation::phrases,
-        retrieval::{Query, full_text::FullText, library::Library},
+        retrieval::{
+            Query, Retriever,
+            azure_search::{self, AzureSearch},
+            full_text::FullText,
+            hybrid::Hybrid,
+            library::Library,
+            vectors::Embeddings,
+        },
         segmentation::Model,
     },
     domain::{attribute::Attributes, customer::ShardId, digest::Digest, phrases::PhraseBook, problem::Problem},
     orchestration::{
         finished::Variants,
         names::{self, Run},
+        recalls,
         stage::Stage,
         start::Start,
     },
@@ -48,7 +56,7 @@ pub struct Context {
     pub phrases: PhraseBook,
     chosen: OnceLock<Result<Chosen, Vec<Problem>>>,
     content: OnceCell<Arc<Library>>,
-    index: OnceCell<Arc<FullText>>,
+    index: OnceCell<Arc<dyn Retriever>>,
     admitted: OnceCell<Admitted>,
     model: OnceCell<Arc<Model>>,
     designed: OnceCell<Designed>,
@@ -100,10 +108,31 @@ impl Context {
         self.content.get_or_try_init(read).await
     }
 
-    pub async fn index(&self, records: Records<'_>) -> Result<&Arc<FullText>, Trouble> {
+    /// What retrieves from the content, as the campaign wants it.
+    pub async fn index(&self, job: Job<'_>) -> Result<&Arc<dyn Retriever>, Trouble> {
         let build = || async {
-            let (library, date) = (Arc::clone(self.content(records).await?), self.date);
-            compute(move || Ok(Arc::new(FullText::new(&library, date)?))).await
+            let chosen = job.providers()?;
+            let (library, date) = (Arc::clone(self.content(job.records).await?), self.date);
+            let digest = self.start.documents;
+            let embeddings = chosen.embedder.clone().map(|embedder| Embeddings {
+                blobs: Arc::clone(&job.workshop.store.blobs),
+                path: names::vectors(&job.records.run.campaign, embedder.version(digest)),
+                embedder,
+            });
+            if let Some(client) = chosen.search.clone() {
+                let recalled = recalls::of(job.records.blobs).await?;
+                let content = azure_search::Content { library, digest, recalled, date };
+                let price = self.start.campaign.prices.semantic_queries(1);
+                let retriever: Arc<dyn Retriever> = Arc::new(AzureSearch::new(client, content, embeddings, price));
+                return Ok(retriever);
+            }
+            compute(move || {
+                Ok(match embeddings {
+                    Some(embeddings) => Arc::new(Hybrid::new(library, date, embeddings)?) as Arc<dyn Retriever>,
+                    None => Arc::new(FullText::new(&library, date)?),
+                })
+            })
+            .await
         };
         self.index.get_or_try_init(build).await
     }

@@ -7,12 +7,12 @@ use super::{Job, Output, Trouble, cells, estimate, label::Labelled};
 use crate::{
     agents::{
         experimentation::design::Design,
-        retrieval::Retriever as _,
         segmentation::{RuleOverlap, Tally},
     },
     audit::Written,
     domain::{
         estimate::StageEstimate,
+        money::Usd,
         segment::{Segment, SegmentProfile},
         variant::Usage,
     },
@@ -62,18 +62,25 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let sizes: Vec<_> = profiles.iter().map(|profile| (profile.name.clone(), profile.customers)).collect();
     let design = Design::plan(campaign, &sizes);
     let providers = &job.providers()?;
-    let index = context.index(records).await?;
+    let index = context.index(job).await?;
+    let (shielded, shielded_once) = match &providers.shields {
+        Some(shields) => {
+            let content = context.content(records).await?;
+            (shields.most(content, campaign.content.passages), shields.most(content, usize::MAX))
+        }
+        None => (Usd::ZERO, Usd::ZERO),
+    };
     let plan = Plan {
         queries: count(cells::queries(campaign, &segments).len())?,
         variants: count(cells::tasks(campaign, &segments).len())?,
         allowances: Allowances {
-            retrieve: index.most(),
+            retrieve: index.most() + shielded,
             generate: providers.writer.most(),
             screen: providers.screen.most(),
         },
     };
     let design = job.folder().put_json(layout::blob(layout::DESIGN), &design).await?;
-    let estimate = estimate::stages(campaign, segments.len(), &plan, providers, index.as_ref());
+    let estimate = estimate::stages(campaign, segments.len(), &plan, providers, index.as_ref(), shielded_once);
     let designed = Designed { segments, profiles, overlaps: tally.overlaps(model), labels, design, estimate };
     Output::new(Some(Fact::Designed(plan)), Usage::default(), &designed)
 }

@@ -7,18 +7,20 @@ use crate::{
         Campaign,
         campaign::{RetrieverName, ScreenName},
     },
-    domain::estimate::StageEstimate,
+    domain::{estimate::StageEstimate, money::Usd},
     orchestration::{instance::Plan, stage::Stage},
     providers::{Forecast, prices::Prices},
 };
 
-/// Their `most_usd` add up to what the plan reserves.
+/// Their `most_usd` add up to what the plan reserves. `shielded_once`: what it costs to look at every passage once for
+/// attacks on a model; what several queries find is looked at once by each process.
 pub fn stages(
     campaign: &Campaign,
     segments: usize,
     plan: &Plan,
     providers: &Chosen,
     retriever: &dyn Retriever,
+    shielded_once: Usd,
 ) -> Vec<StageEstimate> {
     let (channels, locales) = (campaign.campaign.channels.len(), campaign.campaign.locales.len());
     let (arms, candidates) = (campaign.experiment.arms.len(), campaign.generation.candidates);
@@ -45,9 +47,10 @@ pub fn stages(
     };
     let allowances = plan.allowances;
     let (writer, screen) = (&providers.writer, &providers.screen);
-    let stage = |stage: Stage, provider: &str, questions: u32, most, Forecast { expected, assumes }, counts: String| {
-        let expected_usd = expected.times(questions);
-        let priced = (expected_usd.dollars() > 0.0).then(|| format!("prices as read on {}", Prices::read_on()));
+    let stage = |stage: Stage, provider: &str, questions: u32, most: Usd, forecast, counts: String| {
+        let Forecast { expected, once, assumes } = forecast;
+        let expected_usd = (expected.times(questions) + once).min(most);
+        let priced = (expected_usd > Usd::ZERO).then(|| format!("prices as read on {}", Prices::read_on()));
         StageEstimate {
             stage: stage.to_string(),
             provider: provider.to_owned(),
@@ -57,13 +60,18 @@ pub fn stages(
             assumes: [counts].into_iter().chain(assumes).chain(priced).collect(),
         }
     };
+    let mut retrieval = retriever.forecast();
+    if shielded_once > Usd::ZERO {
+        retrieval.once = retrieval.once + shielded_once;
+        retrieval.assumes.push("each passage looked at once by Prompt Shields".to_owned());
+    }
     vec![
         stage(
             Stage::Retrieve,
             retriever_name,
             plan.queries,
             allowances.retrieve.times(plan.queries),
-            retriever.forecast(),
+            retrieval,
             queries,
         ),
         stage(

@@ -59,6 +59,7 @@ use super::{
     instance::{Fact, Instance},
     item::Item,
     stage::{Agent, Stage},
+    tracking,
 };
 use crate::{
     domain::{problem::Problem, variant::Usage},
@@ -79,6 +80,10 @@ const TURN: Duration = Duration::from_secs(60);
 pub trait Agents: fmt::Debug + Send + Sync {
     /// Does one item. `instance` is at least as new as the item's message.
     async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Setback>;
+
+    /// Sends what the tracking server is owed, as far as it takes it. What does not succeed is told in the log, and is
+    /// still owed.
+    async fn settle(&self) {}
 }
 
 /// The five agents at work on one store.
@@ -106,6 +111,12 @@ impl Workshop {
         let limits = Limits { retriever, writer, screen };
         Self { store, scratch, providers, limits, contexts: Contexts::default() }
     }
+
+    async fn settle_within(&self, time: Duration) {
+        if let Err(error) = tracking::settle(&self.store.blobs, &self.providers.services, time).await {
+            tracing::warn!(%error, "the tracking server is still owed what campaigns did");
+        }
+    }
 }
 
 #[async_trait]
@@ -129,6 +140,10 @@ impl Agents for Workshop {
             Stage::Deliver => Ok(deliver::perform(job).await?),
             Stage::Close => Ok(close::perform(job).await?),
         }
+    }
+
+    async fn settle(&self) {
+        self.settle_within(tracking::AT_SWEEP).await;
     }
 }
 

@@ -5,14 +5,15 @@ use std::{fmt, sync::Arc};
 use crate::{
     agents::{
         generation::{Writer, composer::Composer, model::Model},
-        safety::{HarmScreen, Lexicon},
+        retrieval::embedder::Embedder,
+        safety::{ContentSafetyScreen, HarmScreen, Lexicon, PromptShields},
     },
     config::{
         Campaign,
-        campaign::{ScreenName, WriterName},
+        campaign::{EmbedderName, RetrieverName, ScreenName, TrackerName, WriterName},
     },
     domain::problem::Problem,
-    providers::{Services, openai::OpenAi},
+    providers::{Services, openai::OpenAi, search::Search},
 };
 
 /// All that this process has. Campaigns choose from it by name.
@@ -46,13 +47,50 @@ impl Providers {
             WriterName::Openai => self.services.openai().and_then(|client| model(client, campaign)),
         };
         let screen = match names.safety {
-            ScreenName::Embedded => Ok(Arc::clone(&self.screen)),
-            ScreenName::AzureContentSafety => Err(unknown("safety")),
+            ScreenName::Embedded => Ok((Arc::clone(&self.screen), None)),
+            ScreenName::AzureContentSafety => self.content_safety(campaign),
         };
-        match (writer, screen) {
-            (Ok(writer), Ok(screen)) => Ok(Chosen { writer, screen }),
-            (writer, screen) => Err([writer.err(), screen.err()].into_iter().flatten().collect()),
+        let embedder = match names.embeddings {
+            EmbedderName::None => Ok(None),
+            EmbedderName::AzureOpenai => {
+                let client = self.services.azure_openai();
+                client.and_then(|client| embedder(client, "AZURE_OPENAI_EMBEDDING_DEPLOYMENT", campaign)).map(Some)
+            }
+            EmbedderName::Openai => {
+                let client = self.services.openai();
+                client.and_then(|client| embedder(client, "OPENAI_EMBEDDING_MODEL", campaign)).map(Some)
+            }
+        };
+        let search = match names.retrieval {
+            RetrieverName::Embedded => Ok(None),
+            RetrieverName::AzureSearch => self.services.azure_search().map(Some),
+        };
+        // It is asked only in the end, and may be down then; that it is not set up is told before.
+        let tracker = match names.tracking {
+            TrackerName::None => Ok(()),
+            TrackerName::Mlflow => self.services.mlflow().map(drop),
+        };
+        match (writer, screen, embedder, search, tracker) {
+            (Ok(writer), Ok((screen, shields)), Ok(embedder), Ok(search), Ok(())) => {
+                Ok(Chosen { writer, screen, shields, embedder, search })
+            }
+            (writer, screen, embedder, search, tracker) => {
+                let problems = [writer.err(), screen.err(), embedder.err(), search.err(), tracker.err()];
+                Err(problems.into_iter().flatten().collect())
+            }
         }
+    }
+
+    fn content_safety(
+        &self,
+        campaign: &Campaign,
+    ) -> Result<(Arc<dyn HarmScreen>, Option<Arc<PromptShields>>), Problem> {
+        let client = self.services.content_safety()?;
+        let shields = PromptShields::new(Arc::clone(&client), campaign.prices.clone());
+        let settings = campaign.safety.content_safety.clone();
+        let shields = settings.prompt_shields.then(|| Arc::new(shields));
+        let screen = ContentSafetyScreen::new(client, campaign.prices.clone(), settings, shields.clone());
+        Ok((Arc::new(screen), shields))
     }
 }
 
@@ -62,9 +100,13 @@ fn model(client: Arc<OpenAi>, campaign: &Campaign) -> Result<Arc<dyn Writer>, Pr
     Ok(Arc::new(Model::new(client, &campaign.generation.model, price)?))
 }
 
-fn unknown(agent: &str) -> Problem {
-    Problem::new("this version cannot ask that provider yet", "leave the key out")
-        .at_field(format!("providers.{agent}"))
+fn embedder(client: Arc<OpenAi>, setting: &str, campaign: &Campaign) -> Result<Embedder, Problem> {
+    let model = client.embedding_model.clone().ok_or_else(|| {
+        let message = format!("the campaign wants embeddings, and the setting {setting} does not say by which model");
+        Problem::new(message, format!("set the environment variable {setting}")).at_field("providers.embeddings")
+    })?;
+    let price = campaign.prices.of_asked(&model, client.is_here())?;
+    Ok(Embedder::new(client, model, price))
 }
 
 impl fmt::Debug for Providers {
@@ -78,6 +120,8 @@ impl fmt::Debug for Providers {
 pub struct Chosen {
     pub writer: Arc<dyn Writer>,
     pub screen: Arc<dyn HarmScreen>,
+    /// `None`: nobody looks for attacks in passages.
+    pub shields: Option<Arc<PromptShields>>,
     /// `None`: retrieval is by words alone.
     pub embedder: Option<Embedder>,
     /// `None`: the embedded index.

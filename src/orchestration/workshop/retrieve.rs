@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{Job, Output, Setback, Trouble, answered, cells};
 use crate::{
-    agents::retrieval::{Query, Retrieved, Retriever as _},
-    domain::{problem::Problem, variant::Cell},
+    agents::retrieval::{Hit, Query, Retrieved},
+    domain::{id::PassageId, problem::Problem, variant::Cell},
     orchestration::stage::{Agent, Stage},
     providers::Meter,
 };
@@ -15,15 +15,27 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let context = job.context;
     let query = job.pick(context.queries(job.records).await?)?.clone();
     let meter = Meter::new(job.item.allowance);
-    let index = context.index(job.records).await?;
+    let index = context.index(job).await?;
     let hits = answered(Agent::Retrieve, &job.workshop.limits.retriever, index.retrieve(&query, &meter)).await;
     let hits = hits.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })?;
+    let (withheld, hits) = withheld(job, hits, &meter).await?;
     let Query { text, audience, channel, locale, .. } = query;
-    let retrieved = Retrieved { segment: audience, channel, locale, query: text, hits };
+    let retrieved = Retrieved { segment: audience, channel, locale, query: text, hits, withheld };
     if retrieved.hits.is_empty() {
         return Err(Trouble::Problems(vec![missing(&retrieved, &context.start.content_folder)]).into());
     }
     Ok(Output::new(None, meter.spent(), &retrieved)?)
+}
+
+/// The hits that no prompt may hold, and the others. Without shields nobody looks at them.
+async fn withheld(job: Job<'_>, hits: Vec<Hit>, meter: &Meter) -> Result<(Vec<PassageId>, Vec<Hit>), Setback> {
+    let Some(shields) = &job.providers()?.shields else { return Ok((Vec::new(), hits)) };
+    let library = job.context.content(job.records).await?;
+    let passages: Vec<_> = hits.iter().filter_map(|hit| library.passage(&hit.passage)).collect();
+    let attacked = answered(Agent::Screen, &job.workshop.limits.screen, shields.attacked_passages(&passages, meter));
+    let attacked = attacked.await.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })?;
+    let (withheld, hits): (Vec<Hit>, _) = hits.into_iter().partition(|hit| attacked.contains(&hit.passage));
+    Ok((withheld.into_iter().map(|hit| hit.passage).collect(), hits))
 }
 
 /// What was found for a cell's messages.
@@ -39,6 +51,18 @@ fn missing(answer: &Retrieved, content: &Path) -> Problem {
         .segment
         .as_ref()
         .map_or_else(|| "everybody (the control message)".to_owned(), |segment| format!("segment `{segment}`"));
+    if let Some(withheld) = answer.withheld.first() {
+        return Problem::new(
+            format!(
+                "all content for {whom} on {} in {} is withheld, `{withheld}` first: Prompt Shields takes it for attacks \
+                 on a language model",
+                answer.channel, answer.locale
+            ),
+            "look at its documents and reword or withdraw them; if they are harmless, set `prompt_shields = false` in \
+             [safety.content_safety]",
+        )
+        .in_file(content);
+    }
     Problem::new(
         format!("there is no approved content for {whom} on {} in {}", answer.channel, answer.locale),
         "add a document, or set status, approved_on, validity, audience, channels and locales so that one applies \

@@ -59,7 +59,10 @@ impl Search {
             None | Some("on") => true,
             Some("off") => false,
             Some(_) => {
-                return Err(Problem::new(format!("the setting {SEMANTIC} is neither `on` nor `off`"), "set one of them"));
+                return Err(Problem::new(
+                    format!("the setting {SEMANTIC} is neither `on` nor `off`"),
+                    "set one of them",
+                ));
             }
         };
         let service = Service::new(NAME, &endpoint, credential).map_err(|why| wrong_address(ENDPOINT, &why))?;

@@ -182,11 +182,12 @@ fn without_operators(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::StatusCode;
+    use bytes::Bytes;
+    use reqwest::{StatusCode, header::HeaderMap};
     use serde_json::json;
 
     use super::*;
-    use crate::providers::ErrorKind;
+    use crate::providers::service::Answer;
 
     fn query(vector: Option<Vec<f32>>) -> Query {
         let words = Words { text: r#"-coffee* "or (tea"#.into(), fields: &["title", "text"] };
@@ -219,9 +220,7 @@ mod tests {
 
     #[test]
     fn scores_of_the_ranker_count_where_it_has_read_everything() {
-        let hit = |key: &str, score: f64, reranker: Value| {
-            json!({"@search.score": score, "@search.rerankerScore": reranker, "key": key, "@search.captions": null})
-        };
+        let hit = |key: &str, score: f64, reranker: Value| json!({"@search.score": score, "@search.rerankerScore": reranker, "key": key, "@search.captions": null});
         let scores = |value: Value| -> Vec<f64> {
             let said: Said = serde_json::from_value(json!({"@odata.context": "x", "value": value})).unwrap();
             ranked(said).into_iter().map(|found| found.score).collect()
@@ -233,14 +232,15 @@ mod tests {
 
     #[test]
     fn only_an_answer_about_the_ranker_switches_it_off() {
-        let fault = |status: u16, message: &str| Fault {
-            service: "azure_search",
-            kind: ErrorKind::Rejected,
-            status: StatusCode::from_u16(status).ok(),
-            code: None,
-            message: String::new(),
-            body: json!({"error": {"code": "", "message": message}}),
-            may_have_cost: false,
+        let fault = |status: u16, message: &str| {
+            let answer = Answer {
+                service: "azure_search",
+                operation: "search",
+                status: StatusCode::from_u16(status).unwrap(),
+                headers: HeaderMap::new(),
+                body: Bytes::new(),
+            };
+            Fault { body: json!({"error": {"code": "", "message": message}}), ..answer.unusable(String::new()) }
         };
         assert!(has_no_ranker(&fault(400, "Semantic search is not enabled for this service.")));
         assert!(has_no_ranker(&fault(402, "The free quota is used up.")));

@@ -215,7 +215,7 @@ impl Writer for Model {
                 MOST_PROMPT + MOST_REPAIR
             ));
         }
-        Forecast { expected, assumes }
+        Forecast { expected, once: Usd::ZERO, assumes }
     }
 
     async fn write(&self, brief: &Brief<'_>, meter: &Meter) -> Result<Draft, ProviderError> {

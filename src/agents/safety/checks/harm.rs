@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use futures::FutureExt;
 
 use crate::{
-    agents::safety::HarmScreen,
+    agents::safety::{AsRead, HarmScreen, Screened},
     config::campaign::Thresholds,
     domain::verdict::{Finding, Harm, Rule, Severities},
     providers::{ErrorKind, Meter, ProviderError},
@@ -15,19 +15,22 @@ use crate::{
 /// cannot be timed out.
 pub const TIME_OUT: Duration = Duration::from_secs(30);
 
-/// Asks the screen. An error that may pass or that its operator can mend, time-outs among them, is one: the text is judged
+/// Asks the screen; what it found comes after the harms. An error that may pass or that its operator can mend, time-outs among them, is one: the text is judged
 /// another time. What would happen again (any other error, a panic) is a finding that blocks.
 pub async fn check(
     screen: &dyn HarmScreen,
-    text: &str,
+    message: &AsRead<'_>,
     block_at: &Thresholds,
     meter: &Meter,
 ) -> Result<(Option<Severities>, Vec<Finding>), ProviderError> {
     // The inner block catches a panic of the call itself too. Screen and meter are only read after a panic, by other
     // calls.
-    let answer = AssertUnwindSafe(async { screen.screen(text, meter).await }).catch_unwind();
+    let answer = AssertUnwindSafe(async { screen.screen(message, meter).await }).catch_unwind();
     let why = match tokio::time::timeout(TIME_OUT, answer).await {
-        Ok(Ok(Ok(severities))) => return Ok((Some(severities), against(&severities, block_at))),
+        Ok(Ok(Ok(Screened { severities, findings }))) => {
+            let harms = against(&severities, block_at);
+            return Ok((Some(severities), harms.into_iter().chain(findings).collect()));
+        }
         Ok(Ok(Err(error))) if !error.is_final() => return Err(error),
         Ok(Ok(Err(error))) => format!("the harm screen failed: {error}"),
         Ok(Err(_)) => "the harm screen broke down".to_owned(),

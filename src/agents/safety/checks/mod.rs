@@ -19,7 +19,7 @@ pub mod slots;
 pub mod structure;
 
 impl Finding {
-    fn blocking(rule: Rule, text: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(in crate::agents::safety) fn blocking(rule: Rule, text: impl Into<String>, why: impl Into<String>) -> Self {
         Self { rule, blocks: true, span: None, text: text.into(), passage: None, why: why.into() }
     }
 
