@@ -12,6 +12,7 @@ use super::{
     engine::Engine,
     stage::Agent,
     worker::{MAX_DELIVERIES, WorkError},
+    workshop,
 };
 use crate::store::{self, Delivery, QueueName};
 
@@ -21,8 +22,6 @@ const FIRST_NAP: Duration = Duration::from_millis(50);
 const LAST_NAP: Duration = Duration::from_secs(1);
 /// For what is given up nobody hurries.
 const LAST_NAP_OF_POISON: Duration = Duration::from_secs(5);
-/// Provider calls that one agent may have under way: a limit per provider is below it.
-const CALLS: usize = 64;
 
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -68,7 +67,7 @@ impl Host {
         ];
         for agent in Agent::ALL {
             let at_once = match agent {
-                Agent::Retrieve | Agent::Generate | Agent::Screen => CALLS,
+                Agent::Retrieve | Agent::Generate | Agent::Screen => workshop::CALLS.get(),
                 Agent::Segment | Agent::Experiment => cores + 1,
                 Agent::Close => 1,
             };

@@ -4,18 +4,16 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use cpo::{
-    agents::{
-        safety::{AsRead, HarmScreen},
-    },
+    agents::safety::{AsRead, HarmScreen},
     config::{Campaign, campaign::ScreenName},
     domain::{money::Usd, variant::Usage},
     orchestration::workshop::Providers,
     providers::{ErrorKind, Meter, ProviderError, Services},
 };
 use futures::future::join_all;
-use serde_json::{Value, json};
 
 use crate::{
+    doubles,
     openai::{self, plenty, says},
     scripted::{Refusing, Reply, Scripted},
 };
@@ -167,12 +165,6 @@ async fn a_writer_tells_each_fault_of_its_model_for_what_it_is() {
     assert_none(join_all(Fault::ALL.map(cell)).await);
 }
 
-/// What says that a text does no harm.
-pub fn harmless() -> Value {
-    let category = |name| json!({"category": name, "severity": 0});
-    json!({"blocklistsMatch": [], "categoriesAnalysis": ["Hate", "SelfHarm", "Sexual", "Violence"].map(category)})
-}
-
 fn screen(url: String) -> Arc<dyn HarmScreen> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/starter/campaign.toml");
     let mut campaign = Campaign::read(&file).unwrap();
@@ -197,11 +189,11 @@ async fn screened(url: String) -> (Option<ProviderError>, Meter) {
 async fn a_screen_tells_each_fault_of_its_service_for_what_it_is_and_passes_nothing() {
     let_time_pass();
     let most = {
-        let server = Scripted::in_turn([Reply::json(200, &harmless())]).await;
+        let server = Scripted::start(doubles::passes).await;
         screened(server.url()).await.1.spent().cost_usd
     };
     let cell = async |fault: Fault| {
-        let server = Scripted::in_turn([fault.of(Reply::json(200, &harmless()))]).await;
+        let server = Scripted::start(move |request| fault.of(doubles::passes(request))).await;
         let (error, meter) = screened(server.url()).await;
         wrong("content safety", fault, &Met { error, requests: server.requests().len(), meter }, most)
     };

@@ -140,7 +140,7 @@ impl Reply {
         Self { is_held: true, ..self }
     }
 
-    /// For virtual time only.
+    /// In virtual time, or where the time is what is measured.
     pub fn after(self, after: Duration) -> Self {
         Self { after, ..self }
     }

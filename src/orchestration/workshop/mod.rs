@@ -68,8 +68,9 @@ use crate::{
     telemetry::{self, Outcome},
 };
 
-/// Calls of one provider under way at once, as long as it bears them.
-const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
+/// Calls of one provider under way at once, as long as it bears them; a host has as many items of an agent in hand. The
+/// messages of a usual campaign are written together: what a provider does not bear it says, and gets fewer.
+pub const CALLS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
 
 /// How long a question waits for its turn: well below the time that an item has, which is meant for the answer.
 const TURN: Duration = Duration::from_secs(60);

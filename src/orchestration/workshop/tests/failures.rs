@@ -199,7 +199,7 @@ async fn a_draft_that_is_refused_blocks_its_variant_and_its_cost_is_in_the_ledge
 
 #[tokio::test]
 async fn a_writer_that_may_answer_later_leaves_its_cost_alone_and_a_throttled_one_gets_fewer_calls() {
-    for (kind, limit) in [(ErrorKind::Unavailable, 16), (ErrorKind::Throttled { retry_after: None }, 8)] {
+    for (kind, limit) in [(ErrorKind::Unavailable, 64), (ErrorKind::Throttled { retry_after: None }, 32)] {
         let driver = dear(kind).await;
         let item = driver.item(Stage::Generate.into(), 0);
         let Setback { trouble, usage } = driver.workshop.perform(&item, &driver.instance).await.unwrap_err();
