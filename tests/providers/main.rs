@@ -1,11 +1,12 @@
 //! The clients of providers against servers: scripted ones, validating ones, real ones.
 
+mod campaigns;
 mod commands;
 mod content_safety;
-mod campaigns;
 mod doubles;
 mod faults;
 mod llama;
+mod mlflow;
 #[path = "../npm/mod.rs"]
 mod npm;
 mod openai;
@@ -13,4 +14,3 @@ mod prism;
 mod retrieval;
 mod scripted;
 mod service;
-mod mlflow;

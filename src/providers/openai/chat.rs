@@ -430,8 +430,8 @@ mod tests {
     fn the_bound_grows_with_every_turn_and_the_schema() {
         let turns = turns();
         let schema = json!({"type": "object"});
-        assert_eq!(question(&turns).most_input_tokens(), 38);
+        assert_eq!(question(&turns).most_input_tokens(), 39);
         let with = Question { schema: Some(Schema { name: "x", schema: &schema }), ..question(&turns) };
-        assert_eq!(with.most_input_tokens(), 47);
+        assert_eq!(with.most_input_tokens(), 51);
     }
 }

@@ -1,10 +1,10 @@
 //! How many tokens a text counts for, before the service has counted them.
 //!
 //! No vocabulary is shipped to count with: each is some megabytes, and every model has its own. What is said here is never
-//! less than the models' own count of what people write: half a token for an ASCII character, and one for a digit and for
-//! each byte of any other character, since no token is shorter than a byte. English prose takes a quarter of a token for a
-//! character, JSON a third (`docs/providers.md` has what was measured). Only letters without sense, such as keys, take
-//! more; what they cost beyond it is charged as the service counts it.
+//! less than the models' own count of what people write: half a token for a letter from a to z, and one for each byte of
+//! everything else, since no token is shorter than a byte. English prose takes a quarter of a token for a character, JSON a
+//! third (`docs/providers.md` has what was measured). Only letters without sense, such as keys, take more; what they cost
+//! beyond it is charged as the service counts it.
 
 /// At most.
 pub fn most(text: &str) -> u64 {
@@ -22,7 +22,7 @@ pub fn beginning(text: &str, tokens: u64) -> &str {
 }
 
 fn halves(c: char) -> u64 {
-    if c.is_ascii() && !c.is_ascii_digit() { 1 } else { 2 * c.len_utf8() as u64 }
+    if c.is_ascii_alphabetic() { 1 } else { 2 * c.len_utf8() as u64 }
 }
 
 #[cfg(test)]
