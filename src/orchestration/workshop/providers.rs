@@ -16,6 +16,9 @@ use crate::{
     providers::{Services, openai::OpenAi, search::Search},
 };
 
+/// A screen, and the shields of its service.
+type Screening = (Arc<dyn HarmScreen>, Option<Arc<PromptShields>>);
+
 /// All that this process has. Campaigns choose from it by name.
 #[derive(Clone)]
 pub struct Providers {
@@ -81,10 +84,7 @@ impl Providers {
         }
     }
 
-    fn content_safety(
-        &self,
-        campaign: &Campaign,
-    ) -> Result<(Arc<dyn HarmScreen>, Option<Arc<PromptShields>>), Problem> {
+    fn content_safety(&self, campaign: &Campaign) -> Result<Screening, Problem> {
         let client = self.services.content_safety()?;
         let shields = PromptShields::new(Arc::clone(&client), campaign.prices.clone());
         let settings = campaign.safety.content_safety.clone();
