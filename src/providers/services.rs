@@ -77,8 +77,10 @@ impl Services {
     }
 }
 
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// Settings by name. What they hold is told to nobody.
-pub struct Settings(Box<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Settings(Box<Lookup>);
 
 impl Settings {
     pub(super) fn new(value: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {

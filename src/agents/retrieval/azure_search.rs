@@ -344,7 +344,7 @@ impl Retriever for AzureSearch {
         };
         let fields = if query.locale.language() == "en" { ENGLISH } else { PLAIN };
         let words = Words { text: query.text.clone(), fields };
-        let limit = query.limit.max(FETCHED).min(MOST_FETCHED);
+        let limit = query.limit.clamp(FETCHED, MOST_FETCHED);
         let asked = search::Query::ranked(words, vector, self.filter(query), limit);
         let found = self.ask(&ready.index, &asked, meter).await?;
 
