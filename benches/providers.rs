@@ -160,6 +160,7 @@ fn campaign_file() -> Result<String, Box<dyn Error>> {
     rules.push_str("[[segmentation.rules]]\nname = \"Everyone else\"\n\n# --- what may be said");
     let text = [before, &rules, after].concat();
     let text = text.replace("# date = ", "date = ").replace("[\"email\", \"sms\"]", "[\"email\"]");
+    let text = text.replace("sms = \"Reply STOP to opt out.\"", "");
     let third = "[[experiment.arms]]\nname = \"premium\"\ntone = \"premium\"\n\n# --- what it may cost";
     let text = text.replace("# --- what it may cost", third);
     let providers = "\n[providers]\ngeneration = \"openai\"\nsafety = \"azure_content_safety\"\nretrieval = \

@@ -1,7 +1,7 @@
 //! Doubles of the services, as far as the agents ask them: a model that writes messages from what it is given, a screen
 //! that finds no harm, an index that finds all it has.
 
-use std::{collections::BTreeSet, sync::Mutex};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use serde_json::{Value, json};
 
@@ -45,35 +45,43 @@ pub fn passes(request: &Request) -> Reply {
     Reply::json(200, &answer)
 }
 
-/// AI Search: an index that holds whatever was uploaded, and finds all of it whatever is asked.
+/// AI Search: an index that holds whatever was uploaded, and finds all of it that is for the audience asked for. Of the
+/// other filters it knows nothing.
 #[derive(Default)]
-pub struct Index(Mutex<BTreeSet<String>>);
+pub struct Index(Mutex<BTreeMap<String, Value>>);
 
 impl Index {
     pub fn answers(&self, request: &Request) -> Reply {
         if request.method == "PUT" {
             return Reply::json(201, &json!({}));
         }
-        let mut keys = self.0.lock().unwrap();
+        let mut documents = self.0.lock().unwrap();
         let body = request.json();
         if request.path().ends_with("docs/search.index") {
-            let actions = body["value"].as_array().unwrap();
-            let done = actions.iter().map(|action| {
+            let done = body["value"].as_array().unwrap().iter().map(|action| {
                 let key = action["key"].as_str().unwrap();
                 match action["@search.action"].as_str() {
-                    Some("delete") => keys.remove(key),
-                    _ => keys.insert(key.to_owned()),
+                    Some("delete") => documents.remove(key),
+                    _ => documents.insert(key.to_owned(), action["audience"].clone()),
                 };
                 json!({"key": key, "status": true, "statusCode": 200})
             });
             return Reply::json(200, &json!({"value": done.collect::<Vec<_>>()}));
         }
-        if keys.is_empty() {
+        if documents.is_empty() {
             return Reply::json(404, &json!({"error": {"code": "ResourceNotFound"}}));
         }
+        let filter = body["filter"].as_str().unwrap_or_default();
+        let is_for = |name: &Value| filter.contains(&format!("audience/any(x: x eq '{}')", name.as_str().unwrap()));
+        let is_found = |audience: &Value| {
+            let audience = audience.as_array().unwrap();
+            !filter.contains("audience") || audience.is_empty() || audience.iter().any(is_for)
+        };
+        let found: Vec<&String> =
+            documents.iter().filter(|(_, audience)| is_found(audience)).map(|(key, _)| key).collect();
         let most = body["top"].as_u64().map_or(usize::MAX, |top| top as usize);
-        let found =
-            keys.iter().take(most).map(|key| json!({"key": key, "@search.score": 1.0, "@search.rerankerScore": 1.0}));
-        Reply::json(200, &json!({"@odata.count": keys.len(), "value": found.collect::<Vec<_>>()}))
+        let hit = |key: &&String| json!({"key": key, "@search.score": 1.0, "@search.rerankerScore": 1.0});
+        let hits: Vec<Value> = found.iter().take(most).map(hit).collect();
+        Reply::json(200, &json!({"@odata.count": found.len(), "value": hits}))
     }
 }

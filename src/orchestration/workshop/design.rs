@@ -39,6 +39,11 @@ pub struct Designed {
     pub estimate: Vec<StageEstimate>,
 }
 
+/// How often a question to an index or a screen may be paid for. A call that broke off counts as charged: with room for
+/// one alone, the first broken connection would be the end of the campaign, or of a message. A writer's allowance has
+/// room for its repairs.
+const ASKED: u32 = 3;
+
 pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let (context, records) = (job.context, job.records);
     let model = context.model(records).await?;
@@ -74,9 +79,9 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         queries: count(cells::queries(campaign, &segments).len())?,
         variants: count(cells::tasks(campaign, &segments).len())?,
         allowances: Allowances {
-            retrieve: index.most() + shielded,
+            retrieve: (index.most() + shielded).times(ASKED),
             generate: providers.writer.most(),
-            screen: providers.screen.most(),
+            screen: providers.screen.most().times(ASKED),
         },
     };
     let design = job.folder().put_json(layout::blob(layout::DESIGN), &design).await?;
