@@ -506,7 +506,7 @@ fn a_file_that_cannot_be_used_ends_in_a_message_with_its_place_and_remedy() {
     let cases: &[Case<'_>] = &[
         ("empty.csv", b"", TWO, None, "the file is empty", "at least one customer"),
         ("blank.csv", b"\r\n\n  \n", TWO, None, "the file is empty", "at least one customer"),
-        ("header.csv", b"id,age\n", TWO, None, "a header and no customers", "at least one"),
+        ("header.csv", b"id,age\n", TWO, None, "columns and no customers", "at least one"),
         ("delimiter.csv", b"id,age\na,1\n", SEMICOLON, Some(1), "looks divided by \",\"", "delimiter = \",\""),
         ("odd.csv", b"id^age\na^1\n", TWO, Some(1), "none of the mapped columns is here", "set `customers.delimiter`"),
         ("junk.csv", &junk, TWO, Some(1), "binary data", "CSV, JSON Lines or Parquet"),

@@ -1,7 +1,8 @@
-//! The app as it is deployed: the repository's host.json and function folders beside the binary.
+//! The app as it is deployed: host.json and function folders beside the executable. They are the repository's and this
+//! build's, or those of the folder that `CPO_PACKAGE` names, which `cpo package` made.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -29,16 +30,20 @@ impl Deployed {
 
     pub fn on(account: String) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (host, functions, executable) = match env::var_os("CPO_PACKAGE").map(PathBuf::from) {
+            Some(package) => (package.join("host.json"), package.clone(), package.join("cpo")),
+            None => (root.join("host.json"), root.join("functions"), env!("CARGO_BIN_EXE_cpo").into()),
+        };
         let folder = tempfile::tempdir().unwrap();
-        fs::copy(root.join("host.json"), folder.path().join("host.json")).unwrap();
-        for entry in fs::read_dir(root.join("functions")).unwrap() {
-            let name = entry.unwrap().file_name();
+        fs::copy(host, folder.path().join("host.json")).unwrap();
+        for entry in fs::read_dir(&functions).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir()) {
+            let name = entry.file_name();
             fs::create_dir(folder.path().join(&name)).unwrap();
             let file = |of: &Path| of.join(&name).join("function.json");
-            fs::copy(file(&root.join("functions")), file(folder.path())).unwrap();
+            fs::copy(file(&functions), file(folder.path())).unwrap();
         }
         let deployed = Self { folder, account };
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cpo"), deployed.executable()).unwrap();
+        std::os::unix::fs::symlink(executable, deployed.executable()).unwrap();
         deployed
     }
 
