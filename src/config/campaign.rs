@@ -40,11 +40,17 @@ pub struct Campaign {
     pub budget: Budget,
     #[serde(default)]
     pub run: Run,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub providers: ProviderNames,
     /// Where they differ from those that ship.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub prices: Prices,
+}
+
+/// What came after a campaign was frozen is not written where it says nothing: the campaign keeps its digest, by which it is
+/// known again.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -245,7 +251,7 @@ pub struct Generation {
     #[serde(default)]
     pub slots: Slots,
     /// For a language model that writes; the composer needs none of it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub model: ModelSpec,
 }
 
@@ -324,6 +330,7 @@ pub struct Brand {
 pub struct Safety {
     pub block_at: Thresholds,
     pub approval: ApprovalPolicy,
+    #[serde(skip_serializing_if = "is_default")]
     pub content_safety: ContentSafety,
 }
 

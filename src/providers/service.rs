@@ -538,7 +538,7 @@ fn request_id(headers: &HeaderMap) -> Option<&str> {
     let names = ["apim-request-id", "x-request-id", "x-ms-request-id", "request-id"];
     let id = names.iter().find_map(|name| headers.get(*name)?.to_str().ok())?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    (id.len() <= 64 && id.chars().all(is_plain)).then_some(id)
+    ((1..=64).contains(&id.len()) && id.chars().all(is_plain)).then_some(id)
 }
 
 /// The most precise of the headers that say it: milliseconds, then seconds or a date.

@@ -178,7 +178,7 @@ fn key(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agents::experimentation::sample_campaign;
+    use crate::{agents::experimentation::sample_campaign, config::campaign::TrackerName};
 
     fn empty() -> Tracked {
         let time = Timestamp::UNIX_EPOCH;
@@ -199,7 +199,10 @@ mod tests {
     #[test]
     fn the_frozen_campaign_is_told_flat_and_whole() {
         let mut tracked = empty();
-        tracked.campaign(&sample_campaign("mde_relative = 0.2")).unwrap();
+        let mut campaign = sample_campaign("mde_relative = 0.2");
+        // Who is tracked has named whom to.
+        campaign.providers.tracking = TrackerName::Mlflow;
+        tracked.campaign(&campaign).unwrap();
         let params: BTreeMap<_, _> = tracked.params.into_iter().collect();
         for (key, value) in [
             ("campaign.id", "spring"),
