@@ -16,7 +16,7 @@ use cpo::{
         stage::{Agent, Stage},
         turn::History,
     },
-    store::{BlobPath, Store},
+    store::{BlobPath, QueueName, Store},
 };
 
 use crate::simulated::Simulated;
@@ -163,8 +163,7 @@ fn money(instance: &Instance, agents: Option<&Simulated>) -> Vec<String> {
 /// What waits on the queues, poison queues included; handed out to nobody.
 pub async fn waiting(store: &Store) -> usize {
     let mut waiting = 0;
-    let queues = Agent::ALL.map(Agent::queue).into_iter().flat_map(|queue| [queue.poison(), queue]);
-    for queue in queues.chain([Engine::orchestrate()]) {
+    for queue in queues() {
         loop {
             let received = store.queues.receive(&queue, 32, std::time::Duration::from_secs(600)).await.unwrap();
             if received.is_empty() {
@@ -174,4 +173,20 @@ pub async fn waiting(store: &Store) -> usize {
         }
     }
     waiting
+}
+
+/// Takes whatever waits on the queues away for good.
+pub async fn lose_all(store: &Store) {
+    for queue in queues() {
+        while let Some(message) =
+            store.queues.receive(&queue, 1, std::time::Duration::from_secs(600)).await.unwrap().pop()
+        {
+            store.queues.delete(&message).await.unwrap();
+        }
+    }
+}
+
+fn queues() -> impl Iterator<Item = QueueName> {
+    let queues = Agent::ALL.map(Agent::queue).into_iter().flat_map(|queue| [queue.poison(), queue]);
+    queues.chain([Engine::orchestrate()])
 }

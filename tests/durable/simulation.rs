@@ -318,7 +318,7 @@ async fn the_sweeper_alone_finishes_a_campaign_whose_messages_are_lost() {
     let thief = async {
         for _ in 0..200 {
             tokio::time::sleep(Duration::from_secs(40)).await;
-            checker::waiting(&world.memory).await;
+            checker::lose_all(&world.memory).await;
         }
         std::future::pending::<()>().await;
     };

@@ -72,6 +72,24 @@ fn complete(operation: &mut Operation, tag: &str) {
     }
     let refused = ResponseBuilder::new().description("refused, and why").content(PROBLEM, details()).build();
     answers.entry("default".to_owned()).or_insert(RefOr::T(refused));
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        body.content.iter_mut().for_each(as_it_is);
+    }
+    for answer in operation.responses.responses.values_mut() {
+        if let RefOr::T(answer) = answer {
+            answer.content.iter_mut().for_each(as_it_is);
+        }
+    }
+}
+
+/// What is not JSON is bytes as they are: a schema could only say what they are not.
+fn as_it_is((kind, content): (&String, &mut RefOr<Content>)) {
+    if let RefOr::T(content) = content
+        && kind != "application/json"
+        && !kind.ends_with("+json")
+    {
+        content.schema = None;
+    }
 }
 
 const PROBLEM: &str = "application/problem+json";

@@ -133,8 +133,8 @@ impl Told {
     params(("id" = CampaignId, Path, example = "spring-upgrade")),
     request_body(content(
         (Uploaded = "application/json"),
-        (String = "text/csv", example = "customer_id,conversion\nC-00017,1\nC-00018,0\n"),
-        (String = "application/x-ndjson", example = "{\"customer_id\": \"C-00017\", \"conversion\": true}\n"),
+        (Vec<u8> = "text/csv", example = "customer_id,conversion\nC-00017,1\nC-00018,0\n"),
+        (Vec<u8> = "application/x-ndjson"),
         (Vec<u8> = "application/vnd.apache.parquet"),
         (Vec<u8> = "application/gzip"),
         (Vec<u8> = "application/zstd"),
