@@ -318,6 +318,7 @@ async fn write_the_examples() {
     let brief = Brief {
         cell: &cell,
         segment: Some(&segment),
+        customer: None,
         tone: "friendly",
         campaign_name: "Autumn coffee",
         date: today,

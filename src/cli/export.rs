@@ -14,7 +14,7 @@ use crate::{
     agents::experimentation::{deliveries::Row, words},
     cli,
     domain::{channel::Channel, problem::Problem, variant::Variant, verdict::Decision},
-    orchestration::{deliveries, finished::RunFiles},
+    orchestration::{deliveries, finished::RunFiles, messages::Messages},
 };
 
 /// Write one message per customer, slots filled, for an e-mail or SMS service.
@@ -72,24 +72,18 @@ pub fn run(args: Args) -> Result<(), Error> {
 
 async fn export(args: Args) -> Result<(), Error> {
     let files = RunFiles::in_folder(&args.campaign);
-    let variants: BTreeMap<String, Variant> =
-        files.variants().await?.into_iter().map(|variant| (variant.id.as_str().to_owned(), variant)).collect();
+    let messages = Messages::read(&files).await?;
     match &args.output {
-        None => match write_all(&args, &files, &variants, BufWriter::new(io::stdout())).await {
+        None => match write_all(&args, &files, messages, BufWriter::new(io::stdout())).await {
             // A reader that has seen enough (`| head`) is no failure.
             Err(Error::Failed { source, .. }) if is_broken_pipe(source.as_ref()) => Ok(()),
             result => result.map(drop),
         },
-        Some(file) => write_file(&args, &files, &variants, file).await,
+        Some(file) => write_file(&args, &files, messages, file).await,
     }
 }
 
-async fn write_file(
-    args: &Args,
-    files: &RunFiles,
-    variants: &BTreeMap<String, Variant>,
-    file: &Path,
-) -> Result<(), Error> {
+async fn write_file(args: &Args, files: &RunFiles, messages: Messages, file: &Path) -> Result<(), Error> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let refused = |error: io::Error| {
         Error::from(
@@ -102,12 +96,12 @@ async fn write_file(
         // A pipe or a device is written to; a file would be put in its place.
         Ok(metadata) if !metadata.is_file() => {
             let stream = fs::File::options().write(true).open(file).map_err(refused)?;
-            write_all(args, files, variants, BufWriter::new(stream)).await?
+            write_all(args, files, messages, BufWriter::new(stream)).await?
         }
         _ if !folder.is_dir() => return Err(refused(io::ErrorKind::NotFound.into())),
         _ => {
             let whole = tempfile::NamedTempFile::new_in(folder).map_err(refused)?;
-            let written = write_all(args, files, variants, BufWriter::new(whole.reopen().map_err(refused)?)).await?;
+            let written = write_all(args, files, messages, BufWriter::new(whole.reopen().map_err(refused)?)).await?;
             whole.persist(file).map_err(|error| refused(error.error))?;
             written
         }
@@ -122,37 +116,34 @@ fn eprintln_line(text: &str) {
 }
 
 /// The number of messages written.
-async fn write_all(
-    args: &Args,
-    files: &RunFiles,
-    variants: &BTreeMap<String, Variant>,
-    out: impl Write,
-) -> Result<u64, Error> {
+async fn write_all(args: &Args, files: &RunFiles, mut messages: Messages, out: impl Write) -> Result<u64, Error> {
     let failed =
         |error: Box<dyn std::error::Error + Send + Sync>| Error::failed("the messages cannot be written", error);
     let mut sink = Sink::new(args.format, out);
     let mut written = 0;
-    deliveries::for_each(files, |_, table| {
-        for row in table.rows() {
-            let Some(outgoing) = outgoing(&row, variants)? else { continue };
+    for shard in deliveries::shards(files).await? {
+        messages.turn_to(files, shard).await?;
+        for row in deliveries::of_shard(files, shard).await?.rows() {
+            let Some(outgoing) = outgoing(&row, |id| messages.get(id))? else { continue };
             if args.channel.is_some_and(|channel| channel.as_str() != outgoing.channel) {
                 continue;
             }
             sink.write(&outgoing).map_err(failed)?;
             written += 1;
         }
-        Ok(())
-    })
-    .await?;
+    }
     sink.finish().map_err(|error| failed(error.into()))?;
     Ok(written)
 }
 
 /// `None`: nothing goes out to this customer.
-fn outgoing<'a>(row: &Row<'a>, variants: &BTreeMap<String, Variant>) -> Result<Option<Outgoing<'a>>, Error> {
+fn outgoing<'a, 'v>(
+    row: &Row<'a>,
+    variant: impl Fn(&str) -> Option<&'v Variant>,
+) -> Result<Option<Outgoing<'a>>, Error> {
     let Some(id) = row.variant else { return Ok(None) };
     let inconsistent = |what: &str| Error::failed("the campaign's files do not fit together", what.to_owned());
-    let variant = variants.get(id).ok_or_else(|| inconsistent("a delivery names a variant that does not exist"))?;
+    let variant = variant(id).ok_or_else(|| inconsistent("a delivery names a variant that does not exist"))?;
     let slots: BTreeMap<String, String> = match row.slots {
         Some(slots) => serde_json::from_str(slots).map_err(|_| inconsistent("slot values are not a JSON object"))?,
         None => BTreeMap::new(),
@@ -266,7 +257,7 @@ mod tests {
                 usage: Usage::default(),
             };
             let variants = BTreeMap::from([(id.to_string(), variant)]);
-            let sent = outgoing(&row(slots), &variants);
+            let sent = outgoing(&row(slots), |id| variants.get(id));
             assert_eq!(sent.ok().flatten().map(|sent| sent.body).as_deref(), body, "{decision:?} {slots:?}");
         }
     }

@@ -132,6 +132,10 @@ fn render(summary: &Summary) -> String {
     let variants = &summary.variants;
     row("variants approved", count(variants.approved), format!("of {} written", count(variants.generated)));
     row("variants blocked", count(variants.blocked), String::new());
+    if let Some(personal) = &summary.personal {
+        let of = format!("of {} written to one customer each", count(personal.written()));
+        row("messages approved", count(personal.approved), of);
+    }
     if variants.needs_review > 0 {
         row("waiting for review", count(variants.needs_review), "their customers are held".into());
     }

@@ -3,7 +3,12 @@
 //! What a single value may be is said by its type; what values may be together by [`Campaign::check`]. Rules are
 //! compiled where they are understood, in [`crate::agents::segmentation`].
 
-use std::{collections::BTreeMap, fmt, io::Read as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    io::Read as _,
+    path::Path,
+};
 
 use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -250,6 +255,10 @@ pub struct Generation {
     pub brand: Brand,
     #[serde(default)]
     pub slots: Slots,
+    /// In the mode `customer`: the attributes of a customer that whoever writes to them may know. No other leaves the
+    /// store.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fields: BTreeSet<String>,
     /// For a language model that writes; the composer needs none of it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub model: ModelSpec,
@@ -310,6 +319,9 @@ pub enum GenerationMode {
     /// One set of variants per segment.
     #[default]
     Segment,
+    /// The same, and besides a message for every customer who is to be reached by an arm; where it is not approved, the
+    /// customer gets their segment's.
+    Customer,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -502,14 +514,22 @@ pub struct ToleratedFailures {
     pub generate: Share,
     /// Any, likewise.
     pub screen: Share,
+    /// Any: the customers of a failed shard get their segment's message.
+    #[serde(skip_serializing_if = "is_one")]
+    pub personalize: Share,
     /// None: the customers of a failed shard would get nothing.
     pub deliver: Share,
 }
 
 impl Default for ToleratedFailures {
     fn default() -> Self {
-        Self { generate: Share::ONE, screen: Share::ONE, deliver: Share::ZERO }
+        Self { generate: Share::ONE, screen: Share::ONE, personalize: Share::ONE, deliver: Share::ZERO }
     }
+}
+
+/// See [`is_default`].
+fn is_one(share: &Share) -> bool {
+    *share == Share::ONE
 }
 
 /// Who answers the agents' questions. Where they are, and the keys to them, are settings of whoever runs the campaign.

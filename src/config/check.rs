@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::campaign::{Campaign, ColumnSpec, SegmentationMethod};
+use super::campaign::{ApprovalPolicy, Campaign, ColumnSpec, GenerationMode, SegmentationMethod};
 use crate::domain::{
     attribute::{self, AttributeType},
     problem::Problem,
@@ -17,6 +17,7 @@ impl Campaign {
         self.check_customers(&mut problems);
         self.check_segmentation(&mut problems);
         self.check_generation(&mut problems);
+        self.check_mode(&mut problems);
         self.check_safety(&mut problems);
         self.check_model(&mut problems);
         self.check_experiment(&mut problems);
@@ -276,6 +277,38 @@ impl Campaign {
             problems.push(
                 Problem::new(format!("the blocklist `{twice}` is named twice"), "name each blocklist once")
                     .at_field("safety.content_safety.blocklists"),
+            );
+        }
+    }
+
+    fn check_mode(&self, problems: &mut Vec<Problem>) {
+        let generation = &self.generation;
+        let mut refuse =
+            |field: &str, why: String, remedy: &str| problems.push(Problem::new(why, remedy).at_field(field));
+        let by_customer = generation.mode == GenerationMode::Customer;
+        match (by_customer, generation.fields.is_empty()) {
+            (true, true) => refuse(
+                "generation.fields",
+                "nothing of a customer is given to whoever writes to them".to_owned(),
+                "name the attributes that may be told, e.g. fields = [\"city\", \"last_product\"]",
+            ),
+            (false, false) => refuse(
+                "generation.fields",
+                "messages for segments know nothing of a customer".to_owned(),
+                "remove the fields, or set mode = \"customer\"",
+            ),
+            _ => {}
+        }
+        let attributes = self.attributes();
+        for field in generation.fields.iter().filter(|field| attributes.get(field).is_none()) {
+            let why = format!("there is no attribute `{field}`");
+            refuse("generation.fields", why, "map it to a column in [customers.columns], or remove it");
+        }
+        if by_customer && self.safety.approval == ApprovalPolicy::Always {
+            refuse(
+                "safety.approval",
+                "nobody can look at a message for each customer".to_owned(),
+                "set approval = \"when_flagged\": whoever's message is flagged gets their segment's; or mode = \"segment\"",
             );
         }
     }

@@ -29,6 +29,11 @@ impl Usd {
         Self(self.0.saturating_mul(u64::from(count)))
     }
 
+    /// An equal part of it for each of `count`, rounded down; all of it for one or none.
+    pub fn shared_by(self, count: u32) -> Self {
+        Self(self.0 / u64::from(count.max(1)))
+    }
+
     /// What goods cost of which each has a price for `per` pieces, and the number of pieces. Rounded up to a whole unit,
     /// once for all of them.
     ///

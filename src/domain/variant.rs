@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::domain::{
     channel::Channel,
+    customer::ShardId,
     digest::Digest,
     id::{ArmName, Locale, PassageId, SegmentName, VariantId},
     money::Usd,
@@ -33,6 +34,13 @@ impl Cell {
     pub fn variant_id(&self, candidate: usize) -> VariantId {
         let segment = self.segment.as_ref().map_or("everyone", SegmentName::as_str);
         let id = format!("{segment} / {} / {} / {} / {}", self.arm, self.channel, self.locale, candidate + 1);
+        VariantId::new(id).expect("the parts' lengths add up to less than a variant id may have")
+    }
+
+    /// The id of the message for one customer: that in this row of a shard.
+    pub fn personal_id(&self, shard: ShardId, row: u32) -> VariantId {
+        let segment = self.segment.as_ref().map_or("everyone", SegmentName::as_str);
+        let id = format!("{segment} / {} / {} / {} / {shard}.{row}", self.arm, self.channel, self.locale);
         VariantId::new(id).expect("the parts' lengths add up to less than a variant id may have")
     }
 }

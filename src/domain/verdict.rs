@@ -27,6 +27,15 @@ pub struct Verdict {
     pub severities: Option<Severities>,
 }
 
+impl Verdict {
+    /// The rule that keeps the text from being sent.
+    pub fn reason(&self) -> Option<Rule> {
+        let is_weighty = |finding: &&Finding| finding.blocks || self.decision == Decision::NeedsReview;
+        let finding = self.findings.iter().find(is_weighty).filter(|_| self.decision != Decision::Approved);
+        finding.map(|finding| finding.rule)
+    }
+}
+
 /// One thing that a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
@@ -74,6 +83,30 @@ pub enum Rule {
     Declined,
     /// A document that it cites was recalled before it went out.
     Recalled,
+}
+
+impl Rule {
+    /// For people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Uncited => "Claim without a source",
+            Self::SourceNotUsable => "Source may not be used",
+            Self::QuoteMismatch => "Quoted words are not in the source",
+            Self::NotSupported => "Source does not say this",
+            Self::FactMismatch => "Number, date or code differs from the source",
+            Self::ProductMismatch => "Product name differs from the source",
+            Self::UnresolvedSlot => "Placeholder left open",
+            Self::TooLong => "Too long for the channel",
+            Self::EmptyText => "Empty text",
+            Self::BannedPhrase => "Banned phrase",
+            Self::MissingRequiredText => "Required text is missing",
+            Self::Harm => "Harmful or notable content",
+            Self::PromptAttack => "Attack on a language model",
+            Self::CheckFailed => "A check could not be made",
+            Self::Declined => "A person did not approve it",
+            Self::Recalled => "Its source was recalled",
+        }
+    }
 }
 
 /// The four harm categories of Azure AI Content Safety.

@@ -54,7 +54,7 @@ pub use self::{
     one::Admission,
     preview::{Preview, preview},
     quality::{Column, Frequency, Quality, Rows, Summary},
-    shards::{SHARD_ROWS, schema},
+    shards::{PERSONAL_SHARD_ROWS, SHARD_ROWS, schema},
     source::{Compression, FileFacts, unreadable},
     suppression::Suppression,
 };

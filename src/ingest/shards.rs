@@ -22,6 +22,10 @@ use crate::{
 /// Small enough for a worker's memory and time, large enough for a columnar file.
 pub const SHARD_ROWS: usize = 8_192;
 
+/// Customers per shard where each is written to. A shard's messages must be there within an item's time, however slow the
+/// model is; and what a dead worker had not kept yet is paid for again.
+pub const PERSONAL_SHARD_ROWS: usize = 64;
+
 /// The columns of every shard, see [`Shard`].
 pub fn schema(attributes: &Attributes) -> SchemaRef {
     let fixed = [Field::new(CUSTOMER_ID, DataType::Utf8, false), Field::new(SOURCE_LINE, DataType::UInt64, false)];

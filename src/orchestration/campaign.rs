@@ -36,7 +36,6 @@ use crate::{
     agents::experimentation::design::Design,
     config::Campaign,
     domain::{digest::Digest, id::CampaignId, problem::Problem},
-    ingest,
     store::{self, Azure, Embedded, Store},
 };
 
@@ -80,7 +79,7 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(30);
 pub struct Means {
     pub providers: Providers,
     /// Customers per shard, of a campaign that is not started yet.
-    pub shard_rows: u32,
+    pub shard_rows: Option<u32>,
     /// Stands between the run and the store that it opened: to watch it, or to let it fail.
     pub store: Box<dyn Fn(Store) -> Store + Send + Sync>,
 }
@@ -88,7 +87,7 @@ pub struct Means {
 impl Default for Means {
     /// Those that need no service, and the store as it is.
     fn default() -> Self {
-        Self { providers: Providers::default(), shard_rows: ingest::SHARD_ROWS as u32, store: Box::new(|store| store) }
+        Self { providers: Providers::default(), shard_rows: None, store: Box::new(|store| store) }
     }
 }
 
@@ -103,7 +102,7 @@ pub async fn run_with(inputs: Inputs, means: Means, watcher: &(dyn Fn(Event) + S
     let plan = Plan::read(&inputs.campaign_file, inputs.content.as_deref(), |_| date)?;
     let workspace = Workspace::claim(&inputs.out, &plan.campaign.campaign.id)?;
     let (start, documents) = plan.start(&inputs.customers)?;
-    let start = Start { shard_rows: means.shard_rows, ..start };
+    let start = Start { shard_rows: means.shard_rows.unwrap_or(start.shard_rows), ..start };
     let services = Arc::clone(&means.providers.services);
     let here = Here { workspace: &workspace, start, documents, means, watcher };
     let ended = match &inputs.storage {

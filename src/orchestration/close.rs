@@ -28,8 +28,8 @@ use crate::{
     ingest::Ingested,
     orchestration::{finished::Frozen, ledger::Ledger, summary::Timing},
     report::{
-        AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FailedItem, FileEntry, Funnel, ReasonCount,
-        Report, Schema, SegmentFacts, Segmentation, Sources, StageCost, StageTime,
+        AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FailedItem, FileEntry, Funnel,
+        PersonalMessages, ReasonCount, Report, Schema, SegmentFacts, Segmentation, Sources, StageCost, StageTime,
     },
 };
 
@@ -48,6 +48,8 @@ pub struct Finished<'a> {
     pub retrieved: &'a [Retrieved],
     pub variants: &'a [Variant],
     pub design: &'a Design,
+    /// Where the campaign wrote to customers one by one.
+    pub personal: Option<PersonalMessages>,
     pub deliveries: &'a Tally,
     /// Customers of shards that were given up.
     pub undelivered: u64,
@@ -89,6 +91,7 @@ impl Finished<'_> {
             sources: Sources::of(self.content.documents(), self.retrieved.to_vec(), self.variants, date),
             variants: self.variants.to_vec(),
             slots: campaign.generation.slots.clone(),
+            personal: self.personal.clone(),
             design: self.design.clone(),
             assigned: self.assigned(),
             results: None,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ingest -> (profile -> fit)* -> label -> design -> retrieve -> generate + screen -> collect -> [gate]
-//!        -> release -> deliver -> close
+//!        -> release -> [personalize] -> deliver -> close
 //! ```
 //!
 //! Every arrow is a barrier: the next stage opens when all items of the one before are through. Generate and screen
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     instance::{
         Approval, Budget, Command, ENGINE, Envelope, Event, EventId, Fact, Failure, GROUP, Gate, Group, Happened,
-        Instance, MAX_ITEMS, Policy, Progress, Request, Schema, StageState, Status,
+        Instance, MAX_ITEMS, Plan, Policy, Progress, Request, Schema, StageState, Status,
     },
     stage::{Stage, Step},
 };
@@ -246,7 +246,11 @@ impl Turn {
                 });
                 self.pass_gate();
             }
-            (Stage::Release, _) => self.open(Stage::Deliver.into(), shards.unwrap_or_default(), Usd::ZERO),
+            (Stage::Release, _) => match self.next.plan.unwrap_or_default() {
+                Plan { personal: 0, .. } => self.open(Stage::Deliver.into(), shards.unwrap_or_default(), Usd::ZERO),
+                plan => self.open(Stage::Personalize.into(), plan.personal, plan.allowances.personalize),
+            },
+            (Stage::Personalize, _) => self.open(Stage::Deliver.into(), shards.unwrap_or_default(), Usd::ZERO),
             (Stage::Deliver, _) => {
                 let closed_before = self.next.stages.iter().filter(|stage| stage.step.stage == Stage::Close).count();
                 let pass = u8::try_from(closed_before).unwrap_or(u8::MAX);
@@ -468,12 +472,13 @@ fn first_pass() -> Step {
     Step { stage: Stage::Profile, pass: 1 }
 }
 
-/// Cells fall back to another message or hold their customers; without all its shards a campaign is not done.
+/// Cells and customers fall back to another message, or are held; without all its shards a campaign is not done.
 fn tolerated(instance: &Instance, stage: Stage) -> Share {
     let tolerated = &instance.policy.run.tolerated_failures;
     match stage {
         Stage::Generate => tolerated.generate,
         Stage::Screen => tolerated.screen,
+        Stage::Personalize => tolerated.personalize,
         Stage::Deliver => tolerated.deliver,
         _ => Share::ZERO,
     }

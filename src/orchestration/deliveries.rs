@@ -19,7 +19,7 @@ pub async fn for_each(
     files: &RunFiles,
     mut work: impl FnMut(ShardId, &Table) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    for shard in recorded(files).await? {
+    for shard in shards(files).await? {
         work(shard, &of_shard(files, shard).await?)?;
     }
     Ok(())
@@ -27,7 +27,7 @@ pub async fn for_each(
 
 /// Where a customer is among the deliveries: the shard, its table, the row.
 pub async fn find(files: &RunFiles, customer: &str) -> Result<Option<(ShardId, Table, usize)>, Error> {
-    let shards = recorded(files).await?;
+    let shards = shards(files).await?;
     let wanted = IdPrefix::of(customer);
     // Shards are cut from all customers in the order of their ids' digests; within a shard they are in another.
     let (mut low, mut high) = (0, shards.len());
@@ -47,15 +47,16 @@ pub async fn find(files: &RunFiles, customer: &str) -> Result<Option<(ShardId, T
     Ok(None)
 }
 
-async fn of_shard(files: &RunFiles, shard: ShardId) -> Result<Table, Error> {
+/// What is delivered to a shard's customers.
+pub async fn of_shard(files: &RunFiles, shard: ShardId) -> Result<Table, Error> {
     let path = layout::table(layout::DELIVERIES, shard);
     let bytes = files.bytes(&path).await?;
     let read = || Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Table::new(&table::decode(bytes)?)?);
     read().map_err(|error| Error::failed(format!("{} cannot be read", files.shown(&path).display()), error))
 }
 
-/// The tables that the audit knows: a shard whose delivery was given up has none.
-async fn recorded(files: &RunFiles) -> Result<Vec<ShardId>, Error> {
+/// Those with deliveries, as the audit knows them: a shard whose delivery was given up has none.
+pub async fn shards(files: &RunFiles) -> Result<Vec<ShardId>, Error> {
     let segment: audit::Segment = files.json(audit::segment_path("deliveries").as_str()).await?;
     let there = files.list(Some(&layout::blob(layout::DELIVERIES))).await?;
     let there: BTreeSet<&str> = there.iter().map(|path| path.as_str()).collect();

@@ -6,7 +6,7 @@ use arrow_array::{Array as _, cast::AsArray as _};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{deliveries, finished::RunFiles, layout};
+use super::{deliveries, finished::RunFiles, layout, messages::Messages};
 use crate::{
     Error,
     domain::{
@@ -159,7 +159,7 @@ async fn planned(files: &RunFiles, customer: &str) -> Result<Option<Planned>, Er
         channel: owned(row.channel),
         locale: owned(row.locale),
         sent: match row.variant {
-            Some(id) => sent(files, id, row.slots).await?,
+            Some(id) => sent(files, shard, id, row.slots).await?,
             None => None,
         },
     }))
@@ -183,14 +183,15 @@ async fn segment_reason(files: &RunFiles, shard: ShardId, position: usize) -> Re
     Ok(reasons.value(position).to_owned())
 }
 
-async fn sent(files: &RunFiles, id: &str, slots: Option<&str>) -> Result<Option<Sent>, Error> {
+async fn sent(files: &RunFiles, shard: ShardId, id: &str, slots: Option<&str>) -> Result<Option<Sent>, Error> {
     let slots: BTreeMap<String, String> = slots.and_then(|slots| serde_json::from_str(slots).ok()).unwrap_or_default();
-    let variant = files.variants().await?.into_iter().find(|variant| variant.id.as_str() == id);
-    Ok(variant.map(|variant| Sent {
+    let mut messages = Messages::read(files).await?;
+    messages.turn_to(files, shard).await?;
+    Ok(messages.get(id).map(|variant| Sent {
         variant: id.to_owned(),
         message: variant.message.filled(&slots),
-        claims: variant.claims,
+        claims: variant.claims.clone(),
         decision: variant.verdict.decision,
-        findings: variant.verdict.findings,
+        findings: variant.verdict.findings.clone(),
     }))
 }

@@ -432,23 +432,37 @@ pub enum Fact {
 pub struct Plan {
     pub queries: u32,
     pub variants: u32,
+    /// Shards whose customers are written to one by one: all of them or none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub personal: u32,
     pub allowances: Allowances,
 }
 
-/// What a query, a draft and a verdict may cost at most.
+fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
+/// What a query, a draft, a verdict and the messages of a shard may cost at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allowances {
     pub retrieve: Usd,
     pub generate: Usd,
     pub screen: Usd,
+    #[serde(default, skip_serializing_if = "is_free")]
+    pub personalize: Usd,
+}
+
+fn is_free(cost: &Usd) -> bool {
+    *cost == Usd::ZERO
 }
 
 impl Plan {
     /// What all of it may cost at most.
     pub fn reserve(&self) -> Usd {
-        let Allowances { retrieve, generate, screen } = self.allowances;
-        retrieve.times(self.queries) + generate.times(self.variants) + screen.times(self.variants)
+        let Allowances { retrieve, generate, screen, personalize } = self.allowances;
+        let of_segments = retrieve.times(self.queries) + generate.times(self.variants) + screen.times(self.variants);
+        of_segments + personalize.times(self.personal)
     }
 }
 

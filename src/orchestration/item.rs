@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{names::Run, stage::Step};
+use super::{
+    names::Run,
+    stage::{Stage, Step},
+};
 use crate::domain::{id::CampaignId, money::Usd};
 
 /// One item of a stage, on its agent's queue. Well below a kilobyte.
@@ -63,6 +66,11 @@ pub enum WakeSchema {
 }
 
 impl Item {
+    /// Costs nothing and is soon done again: not worth a claim, nor a note of how far it got.
+    pub fn is_light(&self) -> bool {
+        self.allowance == Usd::ZERO && self.step.stage != Stage::Personalize
+    }
+
     pub fn run(&self) -> Run {
         Run { campaign: self.campaign.clone(), generation: self.generation }
     }

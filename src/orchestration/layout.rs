@@ -15,6 +15,8 @@ pub const MODEL: &str = "segments/model.json";
 pub const LABELS: &str = "segments/labels";
 pub const PASSAGES: &str = "passages.json";
 pub const VARIANTS: &str = "variants.json";
+/// Of single customers, where the campaign writes to them one by one.
+pub const MESSAGES: &str = "messages";
 pub const DELIVERIES: &str = "deliveries";
 pub const DESIGN: &str = "experiment/design.json";
 pub const RESULTS: &str = "experiment/results.json";
@@ -33,4 +35,9 @@ pub fn blob(name: &str) -> BlobPath {
 /// A shard's table in one of the folders above.
 pub fn table(folder: &str, shard: ShardId) -> BlobPath {
     blob(&format!("{folder}/{shard}.parquet"))
+}
+
+/// A shard's JSON Lines in one of them.
+pub fn lines(folder: &str, shard: ShardId) -> BlobPath {
+    blob(&format!("{folder}/{shard}.jsonl"))
 }

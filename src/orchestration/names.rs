@@ -11,7 +11,7 @@
 //! instances/<campaign>/inputs/<digest>.vectors              the content's embeddings
 //! instances/<campaign>/<generation>/arrivals/<step>/<group> who is through, a line each
 //! instances/<campaign>/<generation>/items/<step>/<item>     what each item gave; written once
-//! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent that gave nothing, a line each
+//! instances/<campaign>/<generation>/spent/<step>/<item>     what tries have spent and kept, a line each
 //! instances/<campaign>/<generation>/recalled/<step>/<item>  what was recalled when its delivery began; written once
 //! instances/<campaign>/<generation>/suppression             the suppression list as it was read, as digests
 //! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
@@ -155,7 +155,7 @@ impl Run {
         path(format!("{INSTANCES}/{}/{}/claims/{step}/{index:08}", self.campaign, self.generation))
     }
 
-    /// What tries at an item have spent that gave nothing, a line each.
+    /// See [`spent`](super::spent).
     pub fn spent(&self, step: Step, index: u32, attempt: u32) -> BlobPath {
         path(format!("{INSTANCES}/{}/{}/spent/{step}/{index:08}.{attempt}", self.campaign, self.generation))
     }

@@ -88,13 +88,13 @@ impl Plan {
         };
         let start = Start {
             schema: start::Schema::V1,
+            shard_rows: Start::rows_of_shards(&self.campaign),
             campaign: self.campaign,
             documents: Digest::of(&library),
             content: self.content_digest,
             content_folder: self.content_folder,
             customers: source(customers, "customer file")?,
             suppression,
-            shard_rows: ingest::SHARD_ROWS as u32,
             engine: env!("CARGO_PKG_VERSION").to_owned(),
         };
         Ok((start, library))

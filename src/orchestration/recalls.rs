@@ -4,7 +4,7 @@
 //! campaign starts with the document, no variant that cites it is released, and no item of a delivery that begins gives
 //! it to anybody. What was planned before is for whoever sends it to stop: [`of`] says what may not go out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,10 +15,11 @@ use super::{
     finished::Variants,
     instance::Instance,
     layout, names,
+    stage::Stage,
     turn::run_of,
 };
 use crate::{
-    agents::experimentation::deliveries::Table,
+    agents::{experimentation::deliveries::Table, generation::messages},
     domain::{
         id::{CampaignId, DocumentId, VariantId},
         variant::Variant,
@@ -51,7 +52,7 @@ pub struct Citing {
     /// Whether nothing happens in it any more.
     pub ended: bool,
     pub variants: Vec<VariantId>,
-    /// Customers whose planned message is one of these.
+    /// Customers whose planned message is one of these, or one of their own that cites it.
     pub customers: u64,
 }
 
@@ -105,13 +106,14 @@ pub async fn citing(engine: &Engine, document: &DocumentId) -> Result<Vec<Citing
     let mut found = Vec::new();
     for campaign in engine.campaigns().await? {
         let Some(Held { instance, .. }) = engine.load(&campaign).await? else { continue };
-        let variants = variants(engine, &instance).await?;
+        let (released, personal) = (variants(engine, &instance).await?, personal(engine, &instance, &wanted).await?);
         let variants: Vec<VariantId> =
-            variants.iter().filter(|variant| cites(variant, &wanted)).map(|variant| variant.id.clone()).collect();
-        if variants.is_empty() {
+            released.iter().filter(|variant| cites(variant, &wanted)).map(|variant| variant.id.clone()).collect();
+        if variants.is_empty() && personal.is_empty() {
             continue;
         }
-        let customers = planned(engine, &instance, &variants).await?;
+        let affected = variants.iter().chain(&personal).map(VariantId::as_str).collect();
+        let customers = planned(engine, &instance, &affected).await?;
         found.push(Citing { campaign, ended: instance.status.is_final(), variants, customers });
     }
     Ok(found)
@@ -129,8 +131,29 @@ async fn variants(engine: &Engine, instance: &Instance) -> Result<Vec<Variant>, 
     }
 }
 
+/// The messages for single customers that cite one of the documents; one shard's are in memory at a time.
+async fn personal(
+    engine: &Engine,
+    instance: &Instance,
+    documents: &BTreeSet<DocumentId>,
+) -> Result<Vec<VariantId>, store::Error> {
+    let mut citing = Vec::new();
+    if instance.stage(Stage::Personalize.into()).is_none() {
+        return Ok(citing);
+    }
+    let folder = run_of(instance).file(&layout::blob(layout::MESSAGES));
+    for path in engine.store.blobs.list(Some(&folder)).await? {
+        let lines = engine.store.blobs.get(&path).await?.bytes;
+        let messages = messages::from_lines(&lines)
+            .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;
+        let variants = messages.into_iter().map(|message| message.variant);
+        citing.extend(variants.filter(|variant| cites(variant, documents)).map(|variant| variant.id));
+    }
+    Ok(citing)
+}
+
 /// Counted in the tables of deliveries, one in memory at a time.
-async fn planned(engine: &Engine, instance: &Instance, variants: &[VariantId]) -> Result<u64, store::Error> {
+async fn planned(engine: &Engine, instance: &Instance, affected: &HashSet<&str>) -> Result<u64, store::Error> {
     let folder = run_of(instance).file(&layout::blob(layout::DELIVERIES));
     let mut customers = 0;
     for path in engine.store.blobs.list(Some(&folder)).await? {
@@ -141,8 +164,7 @@ async fn planned(engine: &Engine, instance: &Instance, variants: &[VariantId]) -
         };
         let rows = table::decode(bytes).map_err(|error| unreadable(error.into()))?;
         let rows = Table::new(&rows).map_err(|error| unreadable(error.into()))?;
-        let is_affected = |variant: &str| variants.iter().any(|affected| affected.as_str() == variant);
-        customers += rows.rows().filter(|row| row.variant.is_some_and(is_affected)).count() as u64;
+        customers += rows.rows().filter(|row| row.variant.is_some_and(|id| affected.contains(id))).count() as u64;
     }
     Ok(customers)
 }

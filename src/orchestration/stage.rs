@@ -30,6 +30,8 @@ pub enum Stage {
     Collect,
     /// One item: all variants as they go out, a person's decision included.
     Release,
+    /// Per shard: a message for each of its customers, where the campaign wants that.
+    Personalize,
     /// Per shard: every customer's arm, message and slot values.
     Deliver,
     /// One item: ledger, audit, report.
@@ -68,7 +70,7 @@ impl Agent {
 }
 
 impl Stage {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ingest,
         Self::Profile,
         Self::Fit,
@@ -79,6 +81,7 @@ impl Stage {
         Self::Screen,
         Self::Collect,
         Self::Release,
+        Self::Personalize,
         Self::Deliver,
         Self::Close,
     ];
@@ -95,6 +98,7 @@ impl Stage {
             Self::Screen => "screen",
             Self::Collect => "collect",
             Self::Release => "release",
+            Self::Personalize => "personalize",
             Self::Deliver => "deliver",
             Self::Close => "close",
         }
@@ -104,7 +108,7 @@ impl Stage {
         match self {
             Self::Ingest | Self::Profile | Self::Fit | Self::Label => Agent::Segment,
             Self::Retrieve => Agent::Retrieve,
-            Self::Generate => Agent::Generate,
+            Self::Generate | Self::Personalize => Agent::Generate,
             Self::Screen | Self::Collect => Agent::Screen,
             Self::Design | Self::Release | Self::Deliver => Agent::Experiment,
             Self::Close => Agent::Close,
@@ -115,7 +119,7 @@ impl Stage {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Ingest => "files",
-            Self::Profile | Self::Label | Self::Deliver => "shards",
+            Self::Profile | Self::Label | Self::Personalize | Self::Deliver => "shards",
             Self::Retrieve => "queries",
             Self::Generate | Self::Screen => "variants",
             Self::Fit | Self::Design | Self::Collect | Self::Release | Self::Close => "steps",

@@ -9,7 +9,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::instance::Policy;
-use crate::{config::Campaign, domain::digest::Digest, store::BlobPath};
+use crate::{
+    config::{Campaign, campaign::GenerationMode},
+    domain::digest::Digest,
+    ingest,
+    store::BlobPath,
+};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +51,17 @@ pub enum Source {
     File { path: PathBuf, name: PathBuf, bytes: u64, modified: Timestamp },
     /// In the store, in the state of `etag` where its name does not say what is in it.
     Blob { path: BlobPath, etag: Option<String>, name: PathBuf },
+}
+
+impl Start {
+    /// Customers per shard, usually.
+    pub fn rows_of_shards(campaign: &Campaign) -> u32 {
+        let rows = match campaign.generation.mode {
+            GenerationMode::Segment => ingest::SHARD_ROWS,
+            GenerationMode::Customer => ingest::PERSONAL_SHARD_ROWS,
+        };
+        rows as u32
+    }
 }
 
 impl Source {

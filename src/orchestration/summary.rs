@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     Error,
-    agents::experimentation::{deliveries::Tally, design::Design, words},
+    agents::{
+        experimentation::{deliveries::Tally, design::Design, words},
+        generation::messages,
+    },
     domain::{experiment::HOLDOUT, variant::Variant, verdict::Decision},
     ingest::Ingested,
     store::Store,
@@ -32,6 +35,9 @@ pub struct Summary {
     #[serde(serialize_with = "as_object")]
     pub segments: Vec<(String, u64)>,
     pub variants: VariantCounts,
+    /// Where the campaign wrote to customers one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub personal: Option<messages::Counts>,
     /// Customers to whom a message of the arm, or the control message in its place, goes out.
     #[serde(serialize_with = "as_object")]
     pub arms: Vec<(String, u64)>,
@@ -135,6 +141,7 @@ pub async fn of(store: &Store, instance: &Instance) -> Result<Summary, Error> {
         customers: closed.customers,
         segments: closed.segments,
         variants: closed.variants,
+        personal: closed.personal,
         arms: closed.arms,
         cost_usd: closed.cost_usd.dollars(),
         seconds: seconds(instance),

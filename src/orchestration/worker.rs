@@ -19,11 +19,12 @@ use super::{
     instance::{ENGINE, GROUP, Instance, Status},
     item::{Item, ItemSchema},
     record::{self, Outcome, Record, Tombstone},
+    spent,
     stage::{Stage, Step},
     workshop::{Output, Setback, Trouble},
 };
 use crate::{
-    domain::{money::Usd, variant::Usage},
+    domain::variant::Usage,
     providers::ErrorKind,
     store,
     telemetry::{self, Outcome as Ended},
@@ -194,8 +195,7 @@ impl Engine {
     }
 
     async fn claim_and_work(&self, item: &Item, instance: &Instance, deliveries: u32) -> Result<Worked, WorkError> {
-        // What costs nothing is not worth a claim.
-        if item.allowance == Usd::ZERO {
+        if item.is_light() {
             return self.do_work(item, instance, deliveries).await;
         }
         let blobs = self.store.blobs.as_ref();
@@ -235,15 +235,16 @@ impl Engine {
 
     async fn do_work(&self, item: &Item, instance: &Instance, deliveries: u32) -> Result<Worked, WorkError> {
         // What the tries before this one have spent is spent of the same allowance.
-        let before = self.spent(item).await?;
-        let left = Item { allowance: item.allowance.checked_sub(before.cost_usd).unwrap_or_default(), ..item.clone() };
+        let before = self.spent(item).await?.cost_usd;
+        let left = Item { allowance: item.allowance.checked_sub(before).unwrap_or_default(), ..item.clone() };
         let work = pin!(self.agents.perform(&left, instance));
         let since = Instant::now();
         let worked = tokio::time::timeout(ITEM_TIME, work).await;
         told(item, since, &worked);
         let Setback { trouble, usage } = match worked {
             Ok(Ok(Output { fact, usage, value: output })) => {
-                let record = self.store_record(item, before.and(usage), Outcome::Done { fact, output }).await?;
+                let spent = self.spent(item).await?.and(usage);
+                let record = self.store_record(item, spent, Outcome::Done { fact, output }).await?;
                 return Ok(Worked::Stored(record));
             }
             Ok(Err(setback)) => setback,
@@ -252,7 +253,7 @@ impl Engine {
         let busy = match &trouble {
             Trouble::Problems(problems) => {
                 let tombstone = Tombstone { reason: trouble.to_string(), problems: problems.clone() };
-                return Ok(Worked::Stored(self.bury(item, before.and(usage), tombstone).await?));
+                return Ok(Worked::Stored(self.bury(item, self.spent(item).await?.and(usage), tombstone).await?));
             }
             Trouble::Provider(error) => match error.kind {
                 ErrorKind::Throttled { retry_after } => Some(retry_after.unwrap_or(BUSY)),
@@ -267,9 +268,9 @@ impl Engine {
         {
             let reason = format!("given up after {deliveries} tries: {trouble}");
             let tombstone = Tombstone { reason, problems: Vec::new() };
-            return Ok(Worked::Stored(self.bury(item, before.and(usage), tombstone).await?));
+            return Ok(Worked::Stored(self.bury(item, self.spent(item).await?.and(usage), tombstone).await?));
         }
-        self.note_spent(item, usage).await?;
+        spent::note(self.store.blobs.as_ref(), item, usage).await?;
         match (busy, trouble) {
             (Some(delay), _) => {
                 self.send(item, delay).await?;
@@ -285,33 +286,10 @@ impl Engine {
         }
     }
 
-    /// What earlier tries of this attempt have spent, as far as they lived to tell.
+    /// What tries of this attempt have spent, as far as they lived to tell. Nothing is noted of what costs nothing and
+    /// is soon done again.
     async fn spent(&self, item: &Item) -> Result<Usage, store::Error> {
-        let mut spent = Usage::default();
-        if item.allowance == Usd::ZERO {
-            return Ok(spent);
-        }
-        let path = item.run().spent(item.step, item.index, item.attempt);
-        let lines = match self.store.blobs.get(&path).await {
-            Ok(blob) => blob.bytes,
-            Err(store::Error::NotFound { .. }) => return Ok(spent),
-            Err(error) => return Err(error),
-        };
-        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let usage: Usage = serde_json::from_slice(line)
-                .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;
-            spent += usage;
-        }
-        Ok(spent)
-    }
-
-    async fn note_spent(&self, item: &Item, usage: Usage) -> Result<(), store::Error> {
-        if usage == Usage::default() {
-            return Ok(());
-        }
-        let mut line = serde_json::to_vec(&usage).expect("numbers are plain data");
-        line.push(b'\n');
-        self.store.blobs.append(&item.run().spent(item.step, item.index, item.attempt), line).await.map(drop)
+        if item.is_light() { Ok(Usage::default()) } else { spent::total(self.store.blobs.as_ref(), item).await }
     }
 
     async fn bury(&self, item: &Item, usage: Usage, tombstone: Tombstone) -> Result<Record, store::Error> {

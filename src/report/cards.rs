@@ -154,7 +154,7 @@ impl<'a> Source<'a> {
 impl<'a> FindingView<'a> {
     fn of(finding: &'a Finding) -> Self {
         Self {
-            rule: rule_name(finding.rule),
+            rule: finding.rule.in_words(),
             blocks: finding.blocks,
             text: &finding.text,
             passage: finding.passage.as_ref().map(|id| id.as_str()),
@@ -191,27 +191,6 @@ pub const RULES: [Rule; 16] = [
     Rule::Declined,
     Rule::Recalled,
 ];
-
-pub fn rule_name(rule: Rule) -> &'static str {
-    match rule {
-        Rule::Uncited => "Claim without a source",
-        Rule::SourceNotUsable => "Source may not be used",
-        Rule::QuoteMismatch => "Quoted words are not in the source",
-        Rule::NotSupported => "Source does not say this",
-        Rule::FactMismatch => "Number, date or code differs from the source",
-        Rule::ProductMismatch => "Product name differs from the source",
-        Rule::UnresolvedSlot => "Placeholder left open",
-        Rule::TooLong => "Too long for the channel",
-        Rule::EmptyText => "Empty text",
-        Rule::BannedPhrase => "Banned phrase",
-        Rule::MissingRequiredText => "Required text is missing",
-        Rule::Harm => "Harmful or notable content",
-        Rule::PromptAttack => "Attack on a language model",
-        Rule::CheckFailed => "A check could not be made",
-        Rule::Declined => "A person did not approve it",
-        Rule::Recalled => "Its source was recalled",
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -141,7 +141,7 @@ fn attention(report: &Report) -> Vec<Attention<'_>> {
                 index,
                 id: variant.id.as_str(),
                 decision,
-                reasons: variant.verdict.findings.iter().map(|f| cards::rule_name(f.rule).to_owned()).collect(),
+                reasons: variant.verdict.findings.iter().map(|f| f.rule.in_words().to_owned()).collect(),
             }
         })
     };
@@ -153,7 +153,7 @@ fn checks(report: &Report) -> Vec<Check> {
     cards::RULES
         .into_iter()
         .map(|rule| Check {
-            name: cards::rule_name(rule),
+            name: rule.in_words(),
             blocking: findings().filter(|finding| finding.rule == rule && finding.blocks).count(),
             review: findings().filter(|finding| finding.rule == rule && !finding.blocks).count(),
         })

@@ -23,7 +23,10 @@ use serde::{Deserialize, Serialize};
 pub use sources::{SourceDocument, Sources, UnusedDocument};
 
 use crate::{
-    agents::experimentation::{analysis::Results, design::Design},
+    agents::{
+        experimentation::{analysis::Results, design::Design},
+        generation::messages::Counts,
+    },
     config::campaign::SegmentationMethod,
     domain::{
         attribute::AttributeType,
@@ -49,6 +52,9 @@ pub struct Report {
     pub variants: Vec<Variant>,
     /// What the messages' slots are filled with where a customer has no value.
     pub slots: Slots,
+    /// `None`: all messages are for segments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<PersonalMessages>,
     pub design: Design,
     /// Customers per segment and arm (`holdout` and `control` included), whatever could be delivered.
     pub assigned: Vec<AssignedCount>,
@@ -84,6 +90,16 @@ pub struct CampaignFacts {
     pub legal_basis: String,
     pub channels: Vec<Channel>,
     pub locales: Vec<Locale>,
+}
+
+/// Messages that were written for single customers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PersonalMessages {
+    /// The attributes that the writer was told.
+    pub fields: Vec<String>,
+    pub counts: Counts,
+    /// Some of those that are approved and of those that are not.
+    pub examples: Vec<Variant>,
 }
 
 /// Where every row of the customer file ended; the parts add up to `read`.

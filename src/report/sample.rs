@@ -413,6 +413,7 @@ pub fn report() -> Report {
             "first_name".to_owned(),
             Slot { attribute: "first_name".to_owned(), fallback: "there".to_owned() },
         )]),
+        personal: None,
         design: design(),
         assigned: assigned(),
         results: None,

@@ -57,7 +57,7 @@ fn means() -> Means {
 }
 
 fn means_with(writer: Arc<Paid>) -> Means {
-    Means { shard_rows: SHARD_ROWS, providers: Providers { writer, ..Providers::default() }, ..Means::default() }
+    Means { shard_rows: Some(SHARD_ROWS), providers: Providers { writer, ..Providers::default() }, ..Means::default() }
 }
 
 /// Small, but with every stage, several shards and several passes.

@@ -26,13 +26,15 @@ pub struct Shape {
     pub queries: u32,
     pub variants: u32,
     pub needs_review: u32,
+    /// Shards with messages for each of their customers.
+    pub personal: u32,
     /// What a draft may cost; each costs [`DRAFT`] of it.
     pub allowance: Usd,
 }
 
 impl Shape {
     pub const SMALL: Self =
-        Self { shards: 3, passes: 1, queries: 2, variants: 3, needs_review: 0, allowance: Usd::ZERO };
+        Self { shards: 3, passes: 1, queries: 2, variants: 3, needs_review: 0, personal: 0, allowance: Usd::ZERO };
 }
 
 /// What an item is made to answer, by step, index, and how often it was asked before.
@@ -100,6 +102,7 @@ impl Simulated {
             Stage::Design => Some(Fact::Designed(Plan {
                 queries: shape.queries,
                 variants: shape.variants,
+                personal: shape.personal,
                 allowances: Allowances { generate: shape.allowance, ..Allowances::default() },
             })),
             Stage::Collect => Some(Fact::Collected {

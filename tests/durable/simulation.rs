@@ -254,7 +254,8 @@ async fn a_copy_of_a_message_that_waited_for_its_claim_pays_for_nothing_again() 
 
 /// Three processes, every call of which may go wrong, each replaced when it dies; after an hour all is well.
 async fn storm(seed: u64) {
-    let shape = Shape { shards: 9, passes: 1, queries: 3, variants: 7, needs_review: 0, allowance: dollars(0.01) };
+    let shape =
+        Shape { shards: 9, passes: 1, queries: 3, variants: 7, needs_review: 0, personal: 9, allowance: dollars(0.01) };
     let mut chance = ChaCha8Rng::seed_from_u64(seed);
     let harm: f64 = chance.random_range(0.002..0.08);
     let world = World::new(Simulated::new(shape)).await;

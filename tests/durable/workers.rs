@@ -53,7 +53,7 @@ fn client(store: Store) -> Engine {
 
 /// What the campaign of a folder gives on this machine, alone and in peace.
 async fn alone(folder: &Folder) -> BTreeMap<String, Vec<u8>> {
-    let ended = folder.run(Means { shard_rows: SHARD_ROWS, ..Means::default() }).await;
+    let ended = folder.run(Means { shard_rows: Some(SHARD_ROWS), ..Means::default() }).await;
     assert!(real::is_complete(&ended), "{ended:?}");
     folder.given()
 }

@@ -22,7 +22,7 @@ use cpo::{
     orchestration::{
         client::Answer,
         engine::{Clock, Engine},
-        instance::{Allowances, Approval, Fact, Instance, Plan, Request, Status},
+        instance::{Approval, Fact, Instance, Plan, Request, Status},
         item::{Item, Wake, WakeSchema},
         stage::Stage,
         start::{self, Source, Start},
@@ -79,7 +79,7 @@ impl Agents for Made {
         let needs_review = u32::from(self.gated.lock().unwrap().contains(&item.campaign));
         let fact = match item.step.stage {
             Stage::Ingest => Some(Fact::Ingested { shards: 1, profile: false }),
-            Stage::Design => Some(Fact::Designed(Plan { queries: 1, variants: 1, allowances: Allowances::default() })),
+            Stage::Design => Some(Fact::Designed(Plan { queries: 1, variants: 1, ..Plan::default() })),
             Stage::Collect => Some(Fact::Collected { digest: waiting(), approved: 0, blocked: 0, needs_review }),
             _ => None,
         };
@@ -100,6 +100,7 @@ impl Agents for Made {
             },
             segments: Vec::new(),
             variants: VariantCounts { generated: 1, approved: 1, blocked: 0, needs_review: 0 },
+            personal: None,
             arms: Vec::new(),
             cost_usd: Usd::ZERO,
             warnings: Vec::new(),

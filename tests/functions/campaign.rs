@@ -96,7 +96,7 @@ impl Folder {
 
     /// What it gives on this machine, alone and in peace.
     async fn run_alone(&self) -> BTreeMap<String, Vec<u8>> {
-        let means = Means { shard_rows: SHARD_ROWS, ..Means::default() };
+        let means = Means { shard_rows: Some(SHARD_ROWS), ..Means::default() };
         let ended = campaign::run_with(self.inputs(), means, &|_| ()).await;
         assert!(matches!(ended, Ok(Ended::Complete(_))), "{ended:?}");
         let files = Files::new(workspace::target(&self.path("out"), &id()));

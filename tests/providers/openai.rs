@@ -114,6 +114,7 @@ impl World {
         let brief = Brief {
             cell: &self.cell,
             segment: None,
+            customer: None,
             tone: "neutral",
             campaign_name: &self.campaign.campaign.name,
             date: jiff::civil::date(2026, 11, 22),

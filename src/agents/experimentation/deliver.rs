@@ -72,6 +72,8 @@ pub struct Customers<'a> {
     consents: Vec<Option<Column<'a>>>,
     channels: Option<&'a StringArray>,
     locales: Option<&'a StringArray>,
+    /// By customer.
+    personal: &'a HashMap<String, Variant>,
     filled: FilledSlots<'a>,
 }
 
@@ -125,11 +127,32 @@ impl Delivering {
         delivering
     }
 
-    /// Assigns and fills one shard; `segments` are its customers' segments, as indices.
-    pub fn deliver(&self, shard: &Shard, segments: &[u16]) -> Result<(arrow_array::RecordBatch, Tally), ArrowError> {
+    /// The customers of a shard who get a message of an arm, by row, and the cell that it is from.
+    pub fn reached(&self, shard: &Shard, segments: &[u16]) -> Vec<(usize, Cell)> {
+        let nothing = HashMap::new();
+        let mut customers = self.customers(shard, &nothing);
+        let cell = |(row, segment): (usize, &u16)| {
+            let delivery = self.decide(&mut customers, row, *segment, &Wish::default());
+            let arm = self.arm(&delivery);
+            let is_reached = delivery.status == DeliveryStatus::Assigned && arm.as_str() != CONTROL;
+            let (channel, locale) = (delivery.channel?, delivery.locale?.clone());
+            let cell = || Cell { segment: Some(delivery.segment.clone()), arm: arm.clone(), channel, locale };
+            is_reached.then(|| (row, cell()))
+        };
+        segments.iter().enumerate().filter_map(cell).collect()
+    }
+
+    /// Assigns and fills one shard; `segments` are its customers' segments, as indices. `personal`: what was written for
+    /// some of them alone, by customer; where it is not approved, they get what their cell has.
+    pub fn deliver(
+        &self,
+        shard: &Shard,
+        segments: &[u16],
+        personal: &HashMap<String, Variant>,
+    ) -> Result<(arrow_array::RecordBatch, Tally), ArrowError> {
         let mut rows = Builder::default();
         let mut tally = Tally::default();
-        let mut customers = self.customers(shard);
+        let mut customers = self.customers(shard, personal);
         for ((row, customer), segment) in shard.customer_ids().iter().flatten().enumerate().zip(segments) {
             let delivery = self.decide(&mut customers, row, *segment, &Wish::default());
             tally.cells.entry((*segment, delivery.arm)).or_default().add(delivery.status);
@@ -157,8 +180,9 @@ impl Delivering {
     }
 
     /// What of a shard's customers decides on their messages.
-    pub fn customers<'a>(&'a self, shard: &'a Shard) -> Customers<'a> {
+    pub fn customers<'a>(&'a self, shard: &'a Shard, personal: &'a HashMap<String, Variant>) -> Customers<'a> {
         Customers {
+            personal,
             ids: shard.customer_ids(),
             consents: self.channels.iter().map(|channel| shard.column(channel.consent_attribute())).collect(),
             channels: text(shard.column(CHANNEL)),
@@ -198,6 +222,18 @@ impl Delivering {
         let locale = self.locale_for(wish.locale.as_ref().map(Locale::as_str).or(known));
         let delivery =
             Delivery { channel: Some(self.channels[channel]), locale: Some(&self.locales[locale]), ..nothing };
+        let personal = customers.personal.get(customers.ids.value(row));
+        if let Some(variant) = personal.filter(|variant| variant.verdict.decision == Decision::Approved) {
+            let values = customers.filled.values(row, &self.slots_of(variant));
+            return Delivery {
+                status: DeliveryStatus::Assigned,
+                variant: Some(&variant.id),
+                slots: values.json,
+                reason: values.replaced.map(Cow::Borrowed),
+                ..delivery
+            };
+        }
+        let lacks = personal.map(not_approved);
         match &self.choices[self.cell(usize::from(segment), arm, channel, locale)] {
             Choice::Hold { reason } => {
                 Delivery { status: DeliveryStatus::Held, reason: Some(Cow::Borrowed(reason)), ..delivery }
@@ -208,10 +244,13 @@ impl Delivering {
                     status: if fallback.is_some() { DeliveryStatus::Fallback } else { DeliveryStatus::Assigned },
                     variant: Some(variant),
                     slots: values.json,
-                    reason: match (fallback, values.replaced) {
-                        (Some(fallback), Some(replaced)) => Some(Cow::Owned(format!("{fallback}; {replaced}"))),
-                        (Some(fallback), None) => Some(Cow::Borrowed(fallback)),
-                        (None, replaced) => replaced.map(Cow::Borrowed),
+                    reason: match (fallback, lacks, values.replaced) {
+                        (Some(reason), None, None) => Some(Cow::Borrowed(reason)),
+                        (None, None, replaced) => replaced.map(Cow::Borrowed),
+                        (fallback, lacks, replaced) => {
+                            let reasons = [fallback.as_deref(), lacks.as_deref(), replaced];
+                            Some(Cow::Owned(reasons.into_iter().flatten().collect::<Vec<_>>().join("; ")))
+                        }
                     },
                     ..delivery
                 }
@@ -253,9 +292,12 @@ impl Delivering {
     }
 
     fn send(&self, variant: &Variant, fallback: Option<String>) -> Choice {
+        Choice::Send { variant: variant.id.clone(), slots: self.slots_of(variant), fallback }
+    }
+
+    fn slots_of(&self, variant: &Variant) -> Vec<String> {
         let used = variant.message.slots();
-        let slots = self.slots.keys().filter(|name| used.contains(name.as_str())).cloned().collect();
-        Choice::Send { variant: variant.id.clone(), slots, fallback }
+        self.slots.keys().filter(|name| used.contains(name.as_str())).cloned().collect()
     }
 
     fn cell(&self, segment: usize, arm: usize, channel: usize, locale: usize) -> usize {
@@ -287,6 +329,12 @@ impl Delivering {
             .or_else(|| self.locales.iter().position(|locale| locale.language().eq_ignore_ascii_case(language)))
             .unwrap_or(0)
     }
+}
+
+/// Of a message for one customer: why they get their segment's.
+fn not_approved(variant: &Variant) -> String {
+    let why = variant.verdict.reason().map_or("not judged", Rule::in_words);
+    format!("the segment's message instead of a personal one: {why}")
 }
 
 fn text(column: Option<Column<'_>>) -> Option<&StringArray> {
@@ -437,7 +485,7 @@ tone = "friendly"
         let segment =
             Segment { name: SegmentName::new("Everyone").unwrap(), description: String::new(), keywords: Vec::new() };
         let delivering = Delivering::new(&campaign(), &[segment], variants);
-        let (rows, tally) = delivering.deliver(shard, &vec![0; shard.len()]).unwrap();
+        let (rows, tally) = delivering.deliver(shard, &vec![0; shard.len()], &HashMap::new()).unwrap();
         (Table::new(&rows).unwrap(), tally)
     }
 

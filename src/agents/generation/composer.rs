@@ -3,12 +3,17 @@
 //! It cannot assert anything of its own: what is not a quote comes from [`super::phrases`]. Its choices follow from
 //! the SHA-256 of campaign, cell and seed, so the same brief always gives the same draft.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use super::{
     Brief, Writer,
+    fields::Fields,
     layout::{Layout, Paragraph, Place, Quote},
     phrases::{Tone, is_banned, spoken},
     sentences::{self, Sentence},
@@ -82,7 +87,8 @@ struct Volume<'a> {
     passages: Vec<&'a Passage>,
 }
 
-/// What was written for this segment comes first, then what fits it best.
+/// What was written for this segment comes first; then what shares most words with the customer, where the message is
+/// for one; then what fits the segment best.
 fn shelf<'a>(brief: &Brief<'a>) -> Vec<Volume<'a>> {
     let mut shelf: Vec<Volume<'a>> = Vec::new();
     for source in brief.sources.iter().filter(|source| source.document.is_usable_on(brief.date)) {
@@ -97,8 +103,36 @@ fn shelf<'a>(brief: &Brief<'a>) -> Vec<Volume<'a>> {
     let is_general = |document: &Document| {
         document.audience.is_empty() && document.offer.as_ref().is_none_or(|offer| offer.eligible.is_empty())
     };
-    shelf.sort_by_key(|volume| is_general(volume.document));
+    let words = brief.customer.map(words_of).unwrap_or_default();
+    shelf.sort_by_cached_key(|volume| (is_general(volume.document), Reverse(volume.shared_with(&words))));
     shelf
+}
+
+/// Of all its texts.
+fn words_of(customer: &Fields) -> BTreeSet<String> {
+    customer.values().filter_map(Value::as_str).flat_map(words).collect()
+}
+
+/// In lower case, without those that say nothing.
+fn words(text: &str) -> impl Iterator<Item = String> {
+    const SHORTEST: usize = 3;
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.chars().count() >= SHORTEST);
+    words.map(str::to_lowercase)
+}
+
+impl Volume<'_> {
+    /// How many of the words it has in its title, products, keywords or passages.
+    fn shared_with(&self, wanted: &BTreeSet<String>) -> usize {
+        if wanted.is_empty() {
+            return 0;
+        }
+        let document = self.document;
+        let texts = [document.title.as_str()].into_iter().chain(document.products.iter().map(String::as_str));
+        let texts = texts.chain(document.keywords.iter().map(String::as_str));
+        let texts = texts.chain(self.passages.iter().map(|passage| passage.text.as_str()));
+        let own: BTreeSet<String> = texts.flat_map(words).collect();
+        wanted.intersection(&own).count()
+    }
 }
 
 /// How many blocks of quotes a message has room for in its reader's attention.
@@ -376,6 +410,7 @@ mod tests {
             Brief {
                 cell,
                 segment,
+                customer: None,
                 tone,
                 campaign_name: &self.campaign.campaign.name,
                 date: self.campaign.campaign.date.unwrap(),

@@ -1,7 +1,9 @@
 //! Generation: writes message variants in which every claim cites a passage.
 
 pub mod composer;
+pub mod fields;
 mod layout;
+pub mod messages;
 pub mod model;
 pub mod phrases;
 mod sentences;
@@ -9,6 +11,7 @@ mod sentences;
 use async_trait::async_trait;
 use jiff::civil::Date;
 
+use self::fields::Fields;
 use crate::{
     config::campaign::Brand,
     domain::{
@@ -27,6 +30,8 @@ pub struct Brief<'a> {
     pub cell: &'a Cell,
     /// `None`: the control message, for everybody.
     pub segment: Option<&'a Segment>,
+    /// `None`: the message is for all customers of the cell.
+    pub customer: Option<&'a Fields>,
     pub tone: &'a str,
     pub campaign_name: &'a str,
     pub date: Date,

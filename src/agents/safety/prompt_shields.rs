@@ -79,6 +79,12 @@ impl PromptShields {
         self.prices.text_records(records.into_iter().take(passages).sum())
     }
 
+    /// What it may cost to look at these.
+    pub fn most_of(&self, texts: &[&str]) -> Usd {
+        let bundles = Bundle::all(texts);
+        self.prices.text_records(bundles.iter().map(|bundle| text_records(bundle.texts())).sum())
+    }
+
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, bool>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

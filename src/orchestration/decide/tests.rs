@@ -58,18 +58,25 @@ struct Shape {
     queries: u32,
     variants: u32,
     needs_review: u32,
+    personal: u32,
     allowance: f64,
 }
 
-const SMALL: Shape = Shape { shards: 3, passes: 1, queries: 2, variants: 5, needs_review: 1, allowance: 0.1 };
+const SMALL: Shape =
+    Shape { shards: 3, passes: 1, queries: 2, variants: 5, needs_review: 1, personal: 0, allowance: 0.1 };
 
 impl Shape {
     fn fact(&self, step: Step) -> Option<Fact> {
-        let allowances = Allowances { generate: dollars(self.allowance), ..Allowances::default() };
+        let each = dollars(self.allowance);
+        let personalize = if self.personal > 0 { each } else { Usd::ZERO };
+        let allowances = Allowances { generate: each, personalize, ..Allowances::default() };
         match step.stage {
             Stage::Ingest => Some(Fact::Ingested { shards: self.shards, profile: self.passes > 0 }),
             Stage::Fit => Some(Fact::Fitted { another_pass: step.pass < self.passes }),
-            Stage::Design => Some(Fact::Designed(Plan { queries: self.queries, variants: self.variants, allowances })),
+            Stage::Design => {
+                let Self { queries, variants, personal, .. } = *self;
+                Some(Fact::Designed(Plan { queries, variants, personal, allowances }))
+            }
             Stage::Collect => {
                 Some(Fact::Collected { digest: variants(), approved: 0, blocked: 0, needs_review: self.needs_review })
             }
@@ -217,6 +224,7 @@ fn the_largest_instance_is_below_64_kib() {
         queries: MAX_ITEMS,
         variants: MAX_ITEMS,
         needs_review: MAX_ITEMS,
+        personal: MAX_ITEMS,
         allowance: 0.000_123_456,
     };
     // Both stages that are open together have every group but the last through; then every stage is there.
@@ -354,6 +362,7 @@ fn waits_for(step: Step) -> Vec<Step> {
         Stage::Generate | Stage::Screen => vec![Stage::Retrieve.into()],
         Stage::Collect => vec![Stage::Generate.into(), Stage::Screen.into()],
         Stage::Release => vec![Stage::Collect.into()],
+        Stage::Personalize => vec![Stage::Release.into()],
         Stage::Deliver => vec![Stage::Release.into()],
         Stage::Close => vec![Stage::Deliver.into()],
     }
@@ -384,6 +393,10 @@ impl Reader {
                         let missing = waits_for(*step).into_iter().find(|before| !self.closed.contains(before));
                         assert_eq!(missing, None, "{step} opens too early");
                         assert!(step.stage != Stage::Release || self.gate.is_none(), "the gate is shut");
+                        let personal = Step::from(Stage::Personalize);
+                        let is_under_way = self.opened.iter().any(|(_, step, _)| *step == personal)
+                            && !self.closed.contains(&personal);
+                        assert!(step.stage != Stage::Deliver || !is_under_way, "messages are still being written");
                     }
                     self.closed.remove(step);
                 }
@@ -429,8 +442,10 @@ proptest! {
         passes in 0..3_u8,
         variants in 0..4_u32,
         needs_review in 0..2_u32,
+        is_personal in any::<bool>(),
     ) {
-        let shape = Shape { shards, passes, queries: variants, variants, needs_review, allowance: 0.1 };
+        let personal = if is_personal { shards } else { 0 };
+        let shape = Shape { shards, passes, queries: variants, variants, needs_review, personal, allowance: 0.1 };
         let mut instance = begun(Some(dollars(0.5)));
         let mut reader = Reader::default();
         reader.read(&instance.events);

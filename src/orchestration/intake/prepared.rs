@@ -13,7 +13,7 @@ use crate::{
     agents::retrieval::library::{self, Library},
     config::Campaign,
     domain::{digest::Digest, problem::Problem},
-    ingest::{self, Suppression},
+    ingest::Suppression,
     orchestration::{
         engine::Engine,
         plan, recalls,
@@ -68,10 +68,10 @@ pub async fn prepare(engine: &Engine, campaign: &Campaign, inputs: &Inputs) -> R
         documents: Digest::of(&library),
         content: digest,
         content_folder: PathBuf::from(&campaign.content.path),
+        shard_rows: Start::rows_of_shards(&campaign),
         campaign,
         customers,
         suppression,
-        shard_rows: ingest::SHARD_ROWS as u32,
         engine: env!("CARGO_PKG_VERSION").to_owned(),
     };
     Ok(Prepared::Ready((start, library).into()))

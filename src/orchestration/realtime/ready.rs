@@ -145,7 +145,9 @@ impl Ready {
         let id = shard.customer_ids().value(0);
         let labels = self.model.label(shard);
         let reason = labels.reasons[labels.reason_of[0] as usize].clone();
-        let mut customers = self.delivering.customers(shard);
+        // Who asks wants an answer at once: it is made of what is written already.
+        let nothing = HashMap::new();
+        let mut customers = self.delivering.customers(shard, &nothing);
         let delivery = self.delivering.decide(&mut customers, 0, labels.segments[0], &ask.wish);
         let arm = self.delivering.arm(&delivery);
         let exposure = Exposure {

@@ -10,16 +10,24 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Job, Output, Trouble, collect::Collected, deliver::Delivered, design::Designed, folder::to_json, generate::Drafted,
-    ingest::Admitted, release::Released,
+    ingest::Admitted, personalize::Personalized, release::Released,
 };
 use crate::{
     agents::{
         experimentation::{deliveries::Tally, design::Design},
+        generation::messages::{self, Counts},
         retrieval::Retrieved,
     },
     audit::{self, Recorder, Written},
-    config::campaign::TrackerName,
-    domain::{attribute::CONSENT, customer::ShardId, digest::Digest, money::Usd, variant::Usage},
+    config::{Campaign, campaign::TrackerName},
+    domain::{
+        attribute::CONSENT,
+        customer::ShardId,
+        digest::Digest,
+        money::Usd,
+        variant::{Usage, Variant},
+        verdict::Decision,
+    },
     orchestration::{
         close::{self, Finished},
         finished::{Frozen, Variants},
@@ -30,7 +38,7 @@ use crate::{
         summary::{self, CustomerCounts, VariantCounts},
         tracking,
     },
-    report::{FailedItem, FileEntry},
+    report::{FailedItem, FileEntry, PersonalMessages},
     store::BlobPath,
 };
 
@@ -43,6 +51,8 @@ pub struct Closed {
     pub customers: CustomerCounts,
     pub segments: Vec<(String, u64)>,
     pub variants: VariantCounts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<Counts>,
     pub arms: Vec<(String, u64)>,
     pub cost_usd: Usd,
     pub warnings: Vec<String>,
@@ -64,6 +74,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let retrieved: Vec<Retrieved> = folder.get_json(&collected.passages).await?;
     let Variants { variants, .. } = folder.get_json(&released.variants).await?;
     let answers = Answers::read(job).await?;
+    let personal = Personal::read(job).await?;
     let deliveries = Deliveries::read(job, admitted).await?;
 
     let cap = campaign.budget.max_usd;
@@ -72,7 +83,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let ledger = Ledger::new(answers.entries, designed.estimate.clone(), cap, reserved, contactable);
     let mut files = Files { recorder: Recorder::new(records.run.campaign.clone()), listed: Vec::new() };
     let model_file = super::fit::model(context, records).await?;
-    files.add_all(admitted, &model_file, designed, &collected, &released, &deliveries);
+    files.add_all(admitted, &model_file, designed, &collected, &released, &personal, &deliveries);
     let written = folder.replace(&standing, layout::blob(layout::LEDGER), to_json(&ledger)?).await?;
     files.add(LEDGER, "what every provider call cost", &written);
     let (root, audit) = audit::documents(&files.recorder);
@@ -95,6 +106,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         design: &design,
         deliveries: &deliveries.tally,
         undelivered: deliveries.undelivered(),
+        personal: personal.report(campaign),
         failures: answers.failures.into_iter().chain(deliveries.failures.iter().cloned()).collect(),
         ledger: &ledger,
         timings: summary::timings(records.instance),
@@ -126,6 +138,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         customers,
         segments: designed.profiles.iter().map(|profile| (profile.name.to_string(), profile.customers)).collect(),
         variants: VariantCounts::of(&variants),
+        personal: personal.counts,
         arms: summary::reached_per_arm(&design, &deliveries.tally),
         cost_usd: ledger.total_usd,
         warnings,
@@ -158,7 +171,7 @@ struct Answers {
 impl Answers {
     async fn read(job: Job<'_>) -> Result<Self, Trouble> {
         let mut answers = Self::default();
-        for stage in [Stage::Retrieve, Stage::Generate, Stage::Screen] {
+        for stage in [Stage::Retrieve, Stage::Generate, Stage::Screen, Stage::Personalize] {
             answers.add(job, stage).await?;
         }
         Ok(answers)
@@ -167,7 +180,7 @@ impl Answers {
     /// One entry for each provider. Of an item, the attempt that was done counts, or else the last.
     async fn add(&mut self, job: Job<'_>, stage: Stage) -> Result<(), Trouble> {
         let present = match stage {
-            Stage::Generate => job.providers()?.writer.name(),
+            Stage::Generate | Stage::Personalize => job.providers()?.writer.name(),
             _ => stage.as_str(),
         };
         let mut usages: BTreeMap<String, Usage> = BTreeMap::new();
@@ -195,6 +208,66 @@ impl Answers {
         };
         self.failures.extend(failed.into_iter().filter_map(failure));
         Ok(())
+    }
+}
+
+/// What was written for single customers.
+struct Personal {
+    /// `None`: the campaign has no such messages.
+    counts: Option<Counts>,
+    files: Vec<Written>,
+    examples: Vec<Variant>,
+}
+
+impl Personal {
+    /// Of those that are approved, and of the others.
+    const EXAMPLES: usize = 4;
+
+    async fn read(job: Job<'_>) -> Result<Self, Trouble> {
+        let step = Stage::Personalize.into();
+        let mut all = Self { counts: None, files: Vec::new(), examples: Vec::new() };
+        if job.records.instance.stage(step).is_none() {
+            return Ok(all);
+        }
+        let mut counts = Counts::default();
+        let mut results = pin!(job.records.results::<Personalized>(step));
+        for item in 0.. {
+            let Some(result) = results.try_next().await? else { break };
+            match result {
+                Ok(Personalized { counts: of_shard, messages }) => {
+                    counts.merge(of_shard);
+                    if all.files.len() < Self::EXAMPLES {
+                        let messages = messages::from_lines(&job.folder().get(&messages).await?)?;
+                        all.examples(messages.into_iter().map(|message| message.variant));
+                    }
+                    all.files.push(messages);
+                }
+                Err(_) => {
+                    // As below: nobody may take it for the shard's messages.
+                    let lines = layout::lines(layout::MESSAGES, ShardId(item));
+                    job.records.blobs.delete(&job.records.run.file(&lines)).await?;
+                }
+            }
+        }
+        all.counts = Some(counts);
+        Ok(all)
+    }
+
+    fn examples(&mut self, variants: impl Iterator<Item = Variant>) {
+        let is_approved = |variant: &Variant| variant.verdict.decision == Decision::Approved;
+        for variant in variants {
+            let alike = self.examples.iter().filter(|example| is_approved(example) == is_approved(&variant));
+            let is_new = self.examples.iter().all(|example| example.message != variant.message);
+            if is_new && alike.count() < Self::EXAMPLES {
+                self.examples.push(variant);
+            }
+        }
+    }
+
+    fn report(&self, campaign: &Campaign) -> Option<PersonalMessages> {
+        let fields = campaign.generation.fields.iter().cloned().collect();
+        let (counts, examples) = (self.counts.clone()?, self.examples.clone());
+        Some(PersonalMessages { fields, counts, examples })
     }
 }
 
@@ -252,6 +325,7 @@ impl Files {
         designed: &Designed,
         collected: &Collected,
         released: &Released,
+        personal: &Personal,
         deliveries: &Deliveries,
     ) {
         self.add(INGEST, "rows that could not be used, with line, column and reason", &admitted.quarantine);
@@ -265,6 +339,8 @@ impl Files {
         self.add(EXPERIMENT, "what the test can and cannot find out", &designed.design);
         self.add(CONTENT, "the passages each segment's messages may draw on", &collected.passages);
         self.add(CONTENT, "every variant with claims, sources and verdicts", &released.variants);
+        let what = "every message for one customer with claims, sources and verdict";
+        self.add_tables(CONTENT, layout::MESSAGES, what, &personal.files);
         self.add_tables(DELIVERIES, layout::DELIVERIES, "what becomes of every customer", &deliveries.tables);
     }
 

@@ -3,20 +3,21 @@
 //! What is recalled after the release goes to nobody whose item has not begun. The first worker at an item writes down
 //! what was recalled by then, and all who do the item go by that: two of them still write one table.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Job, Output, Trouble, compute,
-    folder::{decode_shard, encode_table},
-};
+use super::{Job, Output, Trouble, compute, folder::encode_table, label, personalize::Personalized};
 use crate::{
-    agents::{experimentation::deliveries::Tally, segmentation::labels},
+    agents::{experimentation::deliveries::Tally, generation::messages},
     audit::Written,
-    domain::{customer::ShardId, id::DocumentId, variant::Usage},
-    orchestration::{layout, recalls},
-    store::{self, Precondition, table},
+    domain::{
+        customer::ShardId,
+        id::DocumentId,
+        variant::{Usage, Variant},
+    },
+    orchestration::{layout, recalls, stage::Stage},
+    store::{self, Precondition},
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,31 +37,40 @@ enum Recalled {
 
 pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let (context, records, id) = (job.context, job.records, ShardId(job.item.index));
-    let recalled = recalled(job).await?;
-    let (delivering, model) =
-        (context.delivering(records, &recalled).await?, Arc::clone(context.model(records).await?));
-    let labels = context.designed(records).await?.labels.get(id.0 as usize);
-    let labels = labels.ok_or_else(|| Trouble::Defect(format!("shard {id} was not labelled").into()))?;
-    let folder = job.folder();
-    let (shard, labels) = tokio::try_join!(context.shard(records, id), folder.get(labels))?;
+    let mut personal = personal(job).await?;
+    let recalled = recalled(job, &personal).await?;
+    personal.values_mut().for_each(|variant| recalls::block(variant, &recalled));
+    let delivering = context.delivering(records, &recalled).await?;
+    let (shard, segments) = label::labelled(job, id).await?;
     let (tally, table) = compute(move || {
-        let shard = decode_shard(id, shard)?;
-        let segments = labels::segments_of(&table::decode(labels)?, model.segments())?;
-        let (rows, tally) = delivering.deliver(&shard, &segments)?;
+        let (rows, tally) = delivering.deliver(&shard, &segments, &personal)?;
         Ok((tally, encode_table(&rows)?))
     })
     .await?;
-    let table = folder.put(layout::table(layout::DELIVERIES, id), table).await?;
+    let table = job.folder().put(layout::table(layout::DELIVERIES, id), table).await?;
     Output::new(None, Usage::default(), &Delivered { tally, table })
 }
 
-async fn recalled(job: Job<'_>) -> Result<BTreeSet<DocumentId>, Trouble> {
+/// What was written for the shard's customers alone, by customer; nothing, where the item that was to do it was given up.
+async fn personal(job: Job<'_>) -> Result<HashMap<String, Variant>, Trouble> {
+    let step = Stage::Personalize.into();
+    if job.records.instance.stage(step).is_none() {
+        return Ok(HashMap::new());
+    }
+    let Ok(Personalized { messages, .. }) = job.records.result(step, job.item.index).await? else {
+        return Ok(HashMap::new());
+    };
+    let messages = messages::from_lines(&job.folder().get(&messages).await?)?;
+    Ok(messages.into_iter().map(|message| (message.customer_id, message.variant)).collect())
+}
+
+async fn recalled(job: Job<'_>, personal: &HashMap<String, Variant>) -> Result<BTreeSet<DocumentId>, Trouble> {
     let (blobs, item) = (job.records.blobs, job.item);
     let released = job.context.released(job.records).await?;
     let mut documents = recalls::of(blobs).await?;
     documents.retain(|document| {
         let document = BTreeSet::from([document.clone()]);
-        released.iter().any(|variant| recalls::cites(variant, &document))
+        released.iter().chain(personal.values()).any(|variant| recalls::cites(variant, &document))
     });
     let path = job.records.run.recalled(item.step, item.index, item.attempt);
     let bytes = serde_json::to_vec(&Recalled::V1 { documents: documents.clone() })?;

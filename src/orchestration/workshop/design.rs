@@ -3,13 +3,14 @@
 use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Job, Output, Trouble, cells, estimate, label::Labelled};
+use super::{Job, Output, Trouble, cells, estimate, label::Labelled, personalize};
 use crate::{
     agents::{
         experimentation::design::Design,
         segmentation::{RuleOverlap, Tally},
     },
     audit::Written,
+    config::campaign::GenerationMode,
     domain::{
         estimate::StageEstimate,
         money::Usd,
@@ -42,7 +43,7 @@ pub struct Designed {
 /// How often a question to an index or a screen may be paid for. A call that broke off counts as charged: with room for
 /// one alone, the first broken connection would be the end of the campaign, or of a message. A writer's allowance has
 /// room for its repairs.
-const ASKED: u32 = 3;
+pub const ASKED: u32 = 3;
 
 pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let (context, records) = (job.context, job.records);
@@ -75,6 +76,11 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         }
         None => (Usd::ZERO, Usd::ZERO),
     };
+    let customers: u64 = profiles.iter().map(|profile| profile.customers).sum();
+    let (personal, each) = match campaign.generation.mode {
+        GenerationMode::Segment => (0, Usd::ZERO),
+        GenerationMode::Customer => (count(labels.len())?, personalize::most(campaign, providers)),
+    };
     let plan = Plan {
         queries: count(cells::queries(campaign, &segments).len())?,
         variants: count(cells::tasks(campaign, &segments).len())?,
@@ -82,10 +88,13 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
             retrieve: (index.most() + shielded).times(ASKED),
             generate: providers.writer.most(),
             screen: providers.screen.most().times(ASKED),
+            personalize: each.times(context.start.shard_rows),
         },
+        personal,
     };
     let design = job.folder().put_json(layout::blob(layout::DESIGN), &design).await?;
-    let estimate = estimate::stages(campaign, segments.len(), &plan, providers, index.as_ref(), shielded_once);
+    let estimate =
+        estimate::stages(campaign, segments.len(), customers as usize, &plan, providers, index.as_ref(), shielded_once);
     let designed = Designed { segments, profiles, overlaps: tally.overlaps(model), labels, design, estimate };
     Output::new(Some(Fact::Designed(plan)), Usage::default(), &designed)
 }

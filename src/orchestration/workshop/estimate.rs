@@ -1,6 +1,6 @@
 //! What the questions of a campaign will cost, from what it counts and what its providers say of one question.
 
-use super::providers::Chosen;
+use super::{personalize, providers::Chosen};
 use crate::{
     agents::retrieval::Retriever,
     config::{
@@ -17,6 +17,7 @@ use crate::{
 pub fn stages(
     campaign: &Campaign,
     segments: usize,
+    customers: usize,
     plan: &Plan,
     providers: &Chosen,
     retriever: &dyn Retriever,
@@ -65,7 +66,7 @@ pub fn stages(
         retrieval.once = retrieval.once + shielded_once;
         retrieval.assumes.push("each passage looked at once by Prompt Shields".to_owned());
     }
-    vec![
+    let mut stages = vec![
         stage(
             Stage::Retrieve,
             retriever_name,
@@ -90,7 +91,28 @@ pub fn stages(
             screen.forecast(),
             "one verdict for each message".to_owned(),
         ),
-    ]
+    ];
+    if plan.personal > 0 {
+        let (of_writer, of_screen) = (writer.forecast(), screen.forecast());
+        let shielded = personalize::shielded(campaign, providers);
+        let experiment = &campaign.experiment;
+        let reached = (1.0 - experiment.control.get() - experiment.holdout.get()).max(0.0);
+        let messages = (customers as f64 * reached).round() as u32;
+        let counts = format!(
+            "{} may be contacted, of whom arms reach {:.0} %: {}, each written and judged; at most all of them",
+            counted(customers, "customer"),
+            reached * 100.0,
+            counted(messages as usize, "message")
+        );
+        let forecast = Forecast {
+            expected: of_writer.expected + of_screen.expected + shielded,
+            once: Usd::ZERO,
+            assumes: of_writer.assumes.into_iter().chain(of_screen.assumes).collect(),
+        };
+        let most = allowances.personalize.times(plan.personal);
+        stages.push(stage(Stage::Personalize, writer.name(), messages, most, forecast, counts));
+    }
+    stages
 }
 
 fn counted(count: usize, one: &str) -> String {

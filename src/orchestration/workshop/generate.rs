@@ -39,6 +39,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let brief = Brief {
         cell: &task.cell,
         segment: segments.iter().find(|segment| Some(&segment.name) == task.cell.segment.as_ref()),
+        customer: None,
         tone: &task.tone,
         campaign_name: &campaign.campaign.name,
         date: context.date,

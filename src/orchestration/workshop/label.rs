@@ -11,8 +11,12 @@ use super::{
 use crate::{
     agents::segmentation::{Tally, labels},
     audit::Written,
-    domain::{customer::ShardId, variant::Usage},
+    domain::{
+        customer::{Shard, ShardId},
+        variant::Usage,
+    },
     orchestration::layout,
+    store::table,
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,4 +40,16 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     .await?;
     let table = job.folder().put(layout::table(layout::LABELS, id), table).await?;
     Output::new(None, Usage::default(), &Labelled { tally, table })
+}
+
+/// A shard's customers with their segments, as indices of the model's.
+pub async fn labelled(job: Job<'_>, id: ShardId) -> Result<(Shard, Vec<u16>), Trouble> {
+    let (context, records) = (job.context, job.records);
+    let model = Arc::clone(context.model(records).await?);
+    let labels = context.designed(records).await?.labels.get(id.0 as usize);
+    let labels = labels.ok_or_else(|| Trouble::Defect(format!("shard {id} was not labelled").into()))?;
+    let folder = job.folder();
+    let (shard, labels) = tokio::try_join!(context.shard(records, id), folder.get(labels))?;
+    let read = move || Ok((decode_shard(id, shard)?, labels::segments_of(&table::decode(labels)?, model.segments())?));
+    compute(read).await
 }

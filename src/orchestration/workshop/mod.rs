@@ -15,7 +15,8 @@
 //! | screen | a draft, its cell's passages | | a judged variant |
 //! | collect | all variants and passages | the passages | [`Collected`] |
 //! | release | these, and a person's decision | the variants | |
-//! | deliver | a shard, its labels, the variants | a table of deliveries | what became of its customers |
+//! | personalize | a shard, its labels, the variants, passages | its customers' messages | how many were approved |
+//! | deliver | a shard, its labels, the variants and messages | a table of deliveries | what became of its customers |
 //! | close | all of it | ledger, audit, report | [`Closed`] |
 
 pub(super) mod cells;
@@ -30,6 +31,7 @@ pub(super) mod folder;
 mod generate;
 mod ingest;
 mod label;
+mod personalize;
 mod playbook;
 mod providers;
 mod records;
@@ -138,6 +140,7 @@ impl Agents for Workshop {
             Stage::Screen => screen::perform(job).await,
             Stage::Collect => Ok(collect::perform(job).await?),
             Stage::Release => Ok(release::perform(job).await?),
+            Stage::Personalize => personalize::perform(job).await,
             Stage::Deliver => Ok(deliver::perform(job).await?),
             Stage::Close => Ok(close::perform(job).await?),
         }

@@ -72,9 +72,14 @@ async fn written(job: Job<'_>, index: u32) -> Result<Written, Trouble> {
 }
 
 fn blocked(task: &cells::Task, draft: Draft, writer: String, why: String) -> Variant {
+    variant(task, draft, writer, unwritten(why))
+}
+
+/// The verdict on what nobody could write, or judge.
+pub fn unwritten(why: String) -> Verdict {
     let finding =
         Finding { rule: Rule::CheckFailed, blocks: true, span: None, text: String::new(), passage: None, why };
-    variant(task, draft, writer, Verdict { decision: Decision::Blocked, findings: vec![finding], severities: None })
+    Verdict { decision: Decision::Blocked, findings: vec![finding], severities: None }
 }
 
 fn variant(task: &cells::Task, draft: Draft, writer: String, verdict: Verdict) -> Variant {

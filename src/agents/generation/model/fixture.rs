@@ -52,6 +52,7 @@ impl World {
         Brief {
             cell: &self.cell,
             segment: Some(&self.segment),
+            customer: None,
             tone: "friendly",
             campaign_name: &self.campaign.campaign.name,
             date: jiff::civil::date(2026, 11, 22),

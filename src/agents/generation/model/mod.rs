@@ -74,7 +74,8 @@ impl Model {
         Ok(Self { price: price(&model)?, client, model, spec: spec.clone(), name })
     }
 
-    fn question<'a>(&'a self, turns: &'a [Turn], prompt: &'a Prompt, seed: u32) -> Question<'a> {
+    /// `is_public`: it is about a segment, and no customer.
+    fn question<'a>(&'a self, turns: &'a [Turn], prompt: &'a Prompt, seed: u32, is_public: bool) -> Question<'a> {
         Question {
             model: &self.model,
             turns,
@@ -84,8 +85,7 @@ impl Model {
             max_output_tokens: self.spec.most_output_tokens(),
             reasoning_effort: self.spec.reasoning_effort.map(|effort| effort.as_str()),
             within: TIME / (self.spec.repairs + 1),
-            // Segments, not customers.
-            is_public: true,
+            is_public,
         }
     }
 
@@ -105,7 +105,7 @@ impl Model {
                 self.rejected(format!("there are no phrases in the tone `{tone}` for `{}`", cell.locale))
             };
             let prompt = Prompt::new(brief, &sources).ok_or_else(no_tone)?;
-            if self.question(&prompt.turns, &prompt, 0).most_input_tokens() <= MOST_PROMPT {
+            if self.question(&prompt.turns, &prompt, 0, true).most_input_tokens() <= MOST_PROMPT {
                 return Ok((prompt, sources));
             }
             sources.pop();
@@ -224,7 +224,7 @@ impl Writer for Model {
         let mut turns = prompt.turns.clone();
         let mut repairs = self.spec.repairs;
         loop {
-            let answer = self.ask(&self.question(&turns, &prompt, seed), meter).await?;
+            let answer = self.ask(&self.question(&turns, &prompt, seed, brief.customer.is_none()), meter).await?;
             if let Answer::Filtered { was_asked: false, categories } = &answer {
                 let message = format!("the service's content filter stopped the question{}", named(categories));
                 return Err(self.rejected(message));
@@ -317,7 +317,7 @@ mod tests {
         assert!(!kept.is_empty() && kept.len() < sources.len());
         let mut turns = prompt.turns.clone();
         let ask = |turns: &[Turn]| {
-            let question = model.question(turns, &prompt, 0);
+            let question = model.question(turns, &prompt, 0, true);
             model.cost_at_most(question.most_input_tokens(), question.max_output_tokens)
         };
         let first = ask(&turns);

@@ -16,6 +16,7 @@ use super::answer::Defect;
 use crate::{
     agents::generation::{
         Brief, Source,
+        fields::Fields,
         phrases::{Spoken, Tone},
     },
     domain::{
@@ -111,6 +112,8 @@ struct Data<'a> {
     segment: Option<&'a Segment>,
     /// The best first.
     documents: Vec<DocumentGiven<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customer: Option<&'a Fields>,
 }
 
 #[derive(Serialize)]
@@ -153,6 +156,7 @@ impl<'a> Data<'a> {
             marks: brief.slots.iter().map(|(name, slot)| (name.as_str(), slot.fallback.as_str())).collect(),
             segment: brief.segment,
             documents: documents(sources),
+            customer: brief.customer,
         }
     }
 }
