@@ -1,6 +1,11 @@
 //! Why one customer gets what they get: everything that a finished campaign's files say of them.
 
-use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::BufReader,
+    path::Path,
+};
 
 use arrow_array::{Array as _, cast::AsArray as _};
 use serde::Serialize;
@@ -9,8 +14,9 @@ use utoipa::ToSchema;
 use super::{deliveries, finished::RunFiles, layout, messages::Messages};
 use crate::{
     Error,
+    agents::generation::fields::{Fields, FieldsOf},
     domain::{
-        customer::ShardId,
+        customer::{Shard, ShardId},
         id::CampaignId,
         variant::{Claim, Message},
         verdict::{Decision, Finding},
@@ -54,8 +60,23 @@ pub struct Planned {
     pub channel: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
+    /// Where somebody wrote to this customer alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub personal: Option<Personal>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<Sent>,
+}
+
+/// How the message for one customer came about.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Personal {
+    /// All that its writer was told of the customer.
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+    pub told: Fields,
+    pub writer: String,
+    /// Where it is not approved, the customer gets their segment's.
+    pub decision: Decision,
+    pub findings: Vec<Finding>,
 }
 
 /// The message, with the customer's values in it.
@@ -72,7 +93,8 @@ impl Explanation {
     /// `None`: no such customer among the deliveries and the suppressed.
     pub async fn of(files: &RunFiles, customer: &str, scratch: &Path) -> Result<Option<Self>, Error> {
         let frozen = files.frozen().await?;
-        let outcome = match planned(files, customer).await? {
+        let fields = &frozen.campaign.generation.fields;
+        let outcome = match planned(files, customer, fields).await? {
             Some(planned) => Outcome::Planned(Box::new(planned)),
             None => match suppressed(files, customer, scratch).await? {
                 Some(suppressed) => suppressed,
@@ -105,6 +127,10 @@ impl Planned {
         text.push('\n');
         if let (Some(channel), Some(locale)) = (&self.channel, &self.locale) {
             text.push_str(&format!("  channel   {channel}, {locale}\n"));
+        }
+        if let Some(Personal { told, writer, decision, .. }) = &self.personal {
+            let told: Vec<String> = told.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            text.push_str(&format!("  personal  {decision:?}, by {writer}, who was told: {}\n", told.join(", ")));
         }
         let Some(sent) = &self.sent else { return };
         text.push_str(&format!("  variant   {} ({:?})\n\n", sent.variant, sent.decision));
@@ -146,9 +172,20 @@ fn on_list(list: File, customer: &str) -> csv::Result<Option<Outcome>> {
     Ok(None)
 }
 
-async fn planned(files: &RunFiles, customer: &str) -> Result<Option<Planned>, Error> {
+async fn planned(files: &RunFiles, customer: &str, fields: &BTreeSet<String>) -> Result<Option<Planned>, Error> {
     let Some((shard, table, position)) = deliveries::find(files, customer).await? else { return Ok(None) };
     let Some(row) = table.rows().nth(position) else { return Ok(None) };
+    let mut messages = Messages::read(files).await?;
+    messages.turn_to(files, shard).await?;
+    let personal = match messages.written_for(customer) {
+        Some(variant) => Some(Personal {
+            told: told(files, shard, position, fields).await?,
+            writer: variant.writer.clone(),
+            decision: variant.verdict.decision,
+            findings: variant.verdict.findings.clone(),
+        }),
+        None => None,
+    };
     let owned = |text: Option<&str>| text.map(str::to_owned);
     Ok(Some(Planned {
         segment: row.segment.to_owned(),
@@ -158,10 +195,8 @@ async fn planned(files: &RunFiles, customer: &str) -> Result<Option<Planned>, Er
         reason: owned(row.reason),
         channel: owned(row.channel),
         locale: owned(row.locale),
-        sent: match row.variant {
-            Some(id) => sent(files, shard, id, row.slots).await?,
-            None => None,
-        },
+        personal,
+        sent: row.variant.and_then(|id| sent(&messages, id, row.slots)),
     }))
 }
 
@@ -183,15 +218,24 @@ async fn segment_reason(files: &RunFiles, shard: ShardId, position: usize) -> Re
     Ok(reasons.value(position).to_owned())
 }
 
-async fn sent(files: &RunFiles, shard: ShardId, id: &str, slots: Option<&str>) -> Result<Option<Sent>, Error> {
+/// The customers' table has the same rows in the same order as the deliveries' of the same shard.
+async fn told(files: &RunFiles, shard: ShardId, row: usize, fields: &BTreeSet<String>) -> Result<Fields, Error> {
+    let path = layout::table(layout::SHARDS, shard);
+    let bytes = files.bytes(&path).await?;
+    let read = || {
+        let shard = Shard { id: shard, rows: table::decode(bytes)? };
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(FieldsOf::new(&shard, fields)?.of(row))
+    };
+    read().map_err(|error| Error::failed(format!("{} cannot be read", files.shown(&path).display()), error))
+}
+
+fn sent(messages: &Messages, id: &str, slots: Option<&str>) -> Option<Sent> {
     let slots: BTreeMap<String, String> = slots.and_then(|slots| serde_json::from_str(slots).ok()).unwrap_or_default();
-    let mut messages = Messages::read(files).await?;
-    messages.turn_to(files, shard).await?;
-    Ok(messages.get(id).map(|variant| Sent {
+    messages.get(id).map(|variant| Sent {
         variant: id.to_owned(),
         message: variant.message.filled(&slots),
         claims: variant.claims.clone(),
         decision: variant.verdict.decision,
         findings: variant.verdict.findings.clone(),
-    }))
+    })
 }

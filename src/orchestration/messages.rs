@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::{finished::RunFiles, layout};
 use crate::{
     Error,
-    agents::generation::messages,
+    agents::generation::messages::{self, PersonalMessage},
     config::campaign::GenerationMode,
     domain::{customer::ShardId, variant::Variant},
     store::BlobPath,
@@ -17,7 +17,7 @@ pub struct Messages {
     variants: HashMap<String, Variant>,
     /// The shards with messages for their customers: a shard whose messages were given up has none.
     personal: BTreeSet<BlobPath>,
-    of_shard: HashMap<String, Variant>,
+    of_shard: Vec<PersonalMessage>,
 }
 
 impl Messages {
@@ -26,7 +26,8 @@ impl Messages {
             GenerationMode::Segment => BTreeSet::new(),
             GenerationMode::Customer => files.list(Some(&layout::blob(layout::MESSAGES))).await?.into_iter().collect(),
         };
-        Ok(Self { variants: by_id(files.variants().await?), personal, of_shard: HashMap::new() })
+        let variants = files.variants().await?.into_iter().map(|variant| (variant.id.to_string(), variant)).collect();
+        Ok(Self { variants, personal, of_shard: Vec::new() })
     }
 
     /// To be called before any of the shard's is looked up; those of the shard before are forgotten.
@@ -36,17 +37,18 @@ impl Messages {
         if !self.personal.contains(&path) {
             return Ok(());
         }
-        let messages = messages::from_lines(&files.bytes(&path).await?)
+        self.of_shard = messages::from_lines(&files.bytes(&path).await?)
             .map_err(|error| Error::failed(format!("{} cannot be read", files.shown(&path).display()), error))?;
-        self.of_shard = by_id(messages.into_iter().map(|message| message.variant));
         Ok(())
     }
 
     pub fn get(&self, variant: &str) -> Option<&Variant> {
-        self.variants.get(variant).or_else(|| self.of_shard.get(variant))
+        let mut personal = self.of_shard.iter().map(|message| &message.variant);
+        self.variants.get(variant).or_else(|| personal.find(|personal| personal.id.as_str() == variant))
     }
-}
 
-fn by_id(variants: impl IntoIterator<Item = Variant>) -> HashMap<String, Variant> {
-    variants.into_iter().map(|variant| (variant.id.to_string(), variant)).collect()
+    /// What was written for a customer of the shard, sent or not.
+    pub fn written_for(&self, customer: &str) -> Option<&Variant> {
+        self.of_shard.iter().find(|message| message.customer_id == customer).map(|message| &message.variant)
+    }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     domain::{
         channel::Channel,
+        id::SegmentName,
         variant::{Citation, Claim, Field, Slots, Variant, with_fallbacks},
         verdict::{Decision, Finding, Harm, Rule},
     },
@@ -25,8 +26,10 @@ pub struct Card<'a> {
     pub channel: Channel,
     pub channel_name: &'static str,
     pub locale: &'a str,
-    /// From 1, within the cell.
-    pub candidate: usize,
+    /// From 1, within the cell; `None`: for one customer of it.
+    pub candidate: Option<usize>,
+    segment: Option<&'a str>,
+    arm: &'a str,
     pub decision: Decision,
     /// The first approved variant of its cell is the one that is sent.
     pub in_use: bool,
@@ -72,7 +75,7 @@ impl<'a> Card<'a> {
     pub fn of(
         index: usize,
         variant: &'a Variant,
-        candidate: usize,
+        candidate: Option<usize>,
         in_use: bool,
         slots: &Slots,
         sources: &'a Sources,
@@ -98,6 +101,8 @@ impl<'a> Card<'a> {
             channel_name: channel_name(channel),
             locale: variant.cell.locale.as_str(),
             candidate,
+            segment: variant.cell.segment.as_ref().map(SegmentName::as_str),
+            arm: variant.cell.arm.as_str(),
             decision: variant.verdict.decision,
             in_use,
             subject,
@@ -204,7 +209,7 @@ mod tests {
         variant.claims[0].span.start = 9_000;
         variant.claims[0].span.end = 9_001;
         variant.claims.reverse();
-        let card = Card::of(0, &variant, 1, true, &report.slots, &report.sources);
+        let card = Card::of(0, &variant, Some(1), true, &report.slots, &report.sources);
         let numbers: Vec<usize> =
             card.subject.iter().chain(card.paragraphs.iter().flatten()).flat_map(|piece| piece.ends.clone()).collect();
         let listed: Vec<_> = card.sources.iter().map(|source| (source.number, source.placed)).collect();

@@ -1,6 +1,6 @@
 //! All variants, grouped by segment and arm, with a matrix to find one's way.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use serde::Serialize;
 
@@ -8,10 +8,11 @@ use crate::{
     domain::{
         channel::Channel,
         id::{ArmName, SegmentName},
+        variant::Variant,
         verdict::Decision,
     },
     report::{
-        Report,
+        PersonalMessages, Report,
         cards::{self, Card},
     },
 };
@@ -24,6 +25,41 @@ pub struct Gallery<'a> {
     attention: Vec<Attention<'a>>,
     checks: Vec<Check>,
     pub counts: Counts,
+    personal: Option<Personal<'a>>,
+}
+
+/// What was written for single customers.
+#[derive(Debug, Serialize)]
+struct Personal<'a> {
+    counts: Counts,
+    unknown: u64,
+    fields: &'a [String],
+    /// The most frequent first.
+    reasons: Vec<(&'a str, u64)>,
+    examples: Vec<Card<'a>>,
+}
+
+impl<'a> Personal<'a> {
+    fn of(personal: &'a PersonalMessages, report: &'a Report) -> Self {
+        let counts = &personal.counts;
+        let mut reasons: Vec<_> = counts.reasons.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+        reasons.sort_by_key(|(_, count)| Reverse(*count));
+        let card = |(index, variant): (usize, &'a Variant)| {
+            Card::of(report.variants.len() + index, variant, None, false, &report.slots, &report.sources)
+        };
+        Self {
+            counts: Counts {
+                total: counts.written() as usize,
+                approved: counts.approved as usize,
+                blocked: counts.blocked as usize,
+                needs_review: counts.needs_review as usize,
+            },
+            unknown: counts.unknown,
+            fields: &personal.fields,
+            reasons,
+            examples: personal.examples.iter().enumerate().map(card).collect(),
+        }
+    }
 }
 
 /// The variants of one segment, or of everybody (the control message).
@@ -96,7 +132,7 @@ impl<'a> Gallery<'a> {
                 let variant = &report.variants[index];
                 cell.counts.add(variant.verdict.decision);
                 let in_use = first_approved == Some(index);
-                cell.cards.push(Card::of(index, variant, position + 1, in_use, &report.slots, &report.sources));
+                cell.cards.push(Card::of(index, variant, Some(position + 1), in_use, &report.slots, &report.sources));
             }
         }
 
@@ -128,7 +164,8 @@ impl<'a> Gallery<'a> {
         {
             first.open = true;
         }
-        Self { arms, groups, attention: attention(report), checks: checks(report), counts }
+        let personal = report.personal.as_ref().map(|personal| Personal::of(personal, report));
+        Self { arms, groups, attention: attention(report), checks: checks(report), counts, personal }
     }
 }
 

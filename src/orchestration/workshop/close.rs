@@ -200,7 +200,8 @@ impl Answers {
                 Outcome::Done { .. } => failed.insert(record.index, None),
             };
         }
-        let is_told = |usage: &Usage| stage == Stage::Generate || *usage != Usage::default();
+        let writes = matches!(stage, Stage::Generate | Stage::Personalize);
+        let is_told = |usage: &Usage| writes || *usage != Usage::default();
         let entry = |(provider, usage)| Entry { stage: stage.to_string(), provider, usage };
         self.entries.extend(usages.into_iter().filter(|(_, usage)| is_told(usage)).map(entry));
         let failure = |(item, reason): (u32, Option<String>)| {

@@ -4,6 +4,7 @@ mod costs;
 mod driver;
 mod failures;
 mod people;
+mod personal;
 mod sources;
 mod watched;
 
