@@ -845,6 +845,22 @@ tone = "friendly"
     }
 
     #[test]
+    fn writing_to_each_customer_needs_fields_that_there_are_and_no_person_who_looks_at_all_of_it() {
+        let problems = |generation: &str, safety: &str| {
+            let source = format!("{MINIMAL}\n[generation]\n{generation}\n[safety]\n{safety}");
+            let found = Campaign::parse(&source, Path::new("campaign.toml"));
+            found.err().unwrap_or_default().into_iter().map(|problem| problem.field.unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(problems("mode = \"customer\"\nfields = [\"points\"]", ""), Vec::<String>::new());
+        assert_eq!(problems("mode = \"customer\"", ""), ["generation.fields"]);
+        assert_eq!(problems("mode = \"customer\"\nfields = [\"points\", \"ponits\"]", ""), ["generation.fields"]);
+        assert_eq!(problems("fields = [\"points\"]", ""), ["generation.fields"]);
+        let all = "approval = \"always\"";
+        assert_eq!(problems("mode = \"customer\"\nfields = [\"points\"]", all), ["safety.approval"]);
+        assert_eq!(problems("", all), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_model_is_asked_in_ways_that_it_can_answer() {
         let parse = |section: &str| {
             Campaign::parse(&format!("{MINIMAL}\n[generation.model]\n{section}"), Path::new("campaign.toml"))

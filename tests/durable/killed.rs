@@ -3,7 +3,7 @@
 //! `CPO_KILLS` says how much is killed: a number, or `all`; little enough for every day where it is absent.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     path::Path,
     process::{Command, ExitStatus, Stdio},
@@ -66,6 +66,7 @@ fn small() -> Folder {
     folder
         .edited("channels = [\"email\", \"sms\"]", "channels = [\"email\"]")
         .edited("sms = \"Reply", "# sms = \"Reply")
+        .edited("mode = \"segment\"", "mode = \"customer\"\nfields = [\"first_name\", \"tier\"] #")
 }
 
 /// Dies at the call on its store that it is told of, without a word: no destructor runs.
@@ -172,6 +173,22 @@ async fn records(store: Option<&Store>, stage: Stage) -> BTreeMap<BlobPath, Vec<
     records
 }
 
+/// The customers whose messages were kept, by shard and row; each is there once.
+async fn kept(store: Option<&Store>) -> BTreeSet<(u32, u64)> {
+    let mut kept = BTreeSet::new();
+    let Some(store) = store else { return kept };
+    for shard in 0.. {
+        let path = real::run().spent(Stage::Personalize.into(), shard, 1);
+        let Ok(log) = store.blobs.get(&path).await else { break };
+        for line in serde_json::Deserializer::from_slice(&log.bytes).into_iter::<serde_json::Value>() {
+            let line = line.unwrap();
+            let row = line["kept"]["judged"]["row"].as_u64().unwrap();
+            assert!(kept.insert((shard, row)), "paid for twice: {line}");
+        }
+    }
+    kept
+}
+
 /// What a dead process left, without taking anything over.
 fn left_in(folder: &Path) -> Option<Store> {
     Embedded::is_in(folder).then(|| Embedded::open(folder, real::run().folder()).unwrap().store())
@@ -186,6 +203,7 @@ async fn dies_and_goes_on(death: &str, expected: &BTreeMap<String, Vec<u8>>) {
         return assert_same(&folder, expected, death);
     }
     let written = records(left_in(&folder.working()).as_ref(), Stage::Generate).await;
+    let kept = kept(left_in(&folder.working()).as_ref()).await;
     let was_complete = !folder.working().exists() && Embedded::is_in(&folder.target());
     let writer = Arc::new(Paid::default());
     let ended = folder.run(means_with(writer.clone())).await;
@@ -195,8 +213,11 @@ async fn dies_and_goes_on(death: &str, expected: &BTreeMap<String, Vec<u8>>) {
     assert_same(&folder, expected, death);
     let all = records(Some(&folder.store()), Stage::Generate).await;
     assert!(written.iter().all(|(path, record)| all.get(path) == Some(record)), "{death}: a record was changed");
-    let missing = if was_complete { 0 } else { all.len() - written.len() };
-    assert_eq!(writer.0.load(Ordering::SeqCst), missing as u64, "{death}: drafts written after it, of {}", all.len());
+    let personal = self::kept(Some(&folder.store())).await;
+    let missing = if was_complete { 0 } else { all.len() - written.len() + personal.len() - kept.len() };
+    let both = format!("{} and {}", all.len(), personal.len());
+    assert!(kept.is_subset(&personal) && personal.len() > 20, "{death}: {both}");
+    assert_eq!(writer.0.load(Ordering::SeqCst), missing as u64, "{death}: drafts written after it, of {both}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
