@@ -391,8 +391,9 @@ impl Service {
         if let Some(id) = request_id(headers) {
             message.push_str(&format!(" (request {id})"));
         }
-        // Time was up, or somebody on the way lost sight of it: it may be done by now.
-        let may_have_cost = matches!(status.as_u16(), 408 | 502 | 504);
+        // Time was up, the service broke down over it, or somebody on the way lost sight of it. Who is too busy (503, 529)
+        // or cannot (501) has not begun.
+        let may_have_cost = matches!(status.as_u16(), 408 | 500 | 502 | 504..=528 | 530..=599);
         Fault { status: Some(*status), code, body, may_have_cost, ..self.fault(kind, message) }
     }
 
