@@ -1,26 +1,24 @@
-//! The fault matrix: each provider of an agent, each fault of its service; what the agent is told, and what the meter
-//! counts.
+//! The fault matrix: each service, each fault.
+//!
+//! [`clients`]: every call of every client, and what it says became of it. [`agents`]: what an agent is told, and what the
+//! meter counts. [`token`]: the identity whose token signs the calls. What becomes of whole campaigns is in
+//! [`crate::campaigns`].
 
-use std::{path::Path, sync::Arc, time::Duration};
+mod agents;
+mod clients;
+mod token;
 
-use cpo::{
-    agents::safety::{AsRead, HarmScreen},
-    config::{Campaign, campaign::ScreenName},
-    domain::{money::Usd, variant::Usage},
-    orchestration::workshop::Providers,
-    providers::{ErrorKind, Meter, ProviderError, Services},
-};
-use futures::future::join_all;
+use std::time::Duration;
 
-use crate::{
-    doubles,
-    openai::{self, plenty, says},
-    scripted::{Refusing, Reply, Scripted},
-};
+use cpo::providers::ErrorKind;
+
+use crate::scripted::{Refusing, Reply, Request, Scripted};
 
 /// What a service does to a call. Where there is an answer at all, it is the good one: nobody may take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing listens.
+    Refused,
     /// In virtual time.
     Slow,
     Silent,
@@ -35,7 +33,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
+        Self::Refused,
         Self::Slow,
         Self::Silent,
         Self::Reset,
@@ -58,11 +57,14 @@ impl Fault {
         Self::Large,
         Self::NotUtf8,
     ];
+    /// Less than any call waits for its answer.
+    const SLOW: Duration = Duration::from_secs(15);
     const WAIT: Duration = Duration::from_secs(2);
 
     pub fn of(self, good: Reply) -> Reply {
         match self {
-            Self::Slow => good.after(Duration::from_secs(20)),
+            Self::Refused => unreachable!("there is nobody to answer"),
+            Self::Slow => good.after(Self::SLOW),
             Self::Silent => Reply::never(),
             Self::Reset => Reply::reset(),
             Self::ResetMidway => good.reset_midway(),
@@ -84,7 +86,7 @@ impl Fault {
     }
 
     /// `None`: no fault.
-    fn kind(self) -> Option<ErrorKind> {
+    pub fn kind(self) -> Option<ErrorKind> {
         Some(match self {
             Self::Slow => return None,
             Self::Status(302 | 401 | 403 | 404) => ErrorKind::Misconfigured,
@@ -98,15 +100,19 @@ impl Fault {
     /// Whether the service may have charged for the call.
     pub fn may_have_cost(self) -> bool {
         match self {
-            Self::Status(status) => status == 408,
-            Self::RetryAfter(_) => false,
+            Self::Status(status) => matches!(status, 408 | 500),
+            Self::Refused | Self::RetryAfter(_) => false,
             _ => true,
         }
     }
 
     /// How often the one stack of all clients asks.
-    fn requests(self) -> usize {
-        if matches!(self, Self::Status(409 | 500 | 503)) { 3 } else { 1 }
+    pub fn requests(self) -> usize {
+        match self {
+            Self::Refused => 0,
+            Self::Status(409 | 503) => 3,
+            _ => 1,
+        }
     }
 }
 
@@ -120,91 +126,37 @@ pub fn let_time_pass() {
     });
 }
 
-/// What a question gave, and what it took.
-struct Met {
-    error: Option<ProviderError>,
-    requests: usize,
-    meter: Meter,
+/// A service that shows a fault at every call.
+pub enum Faulty {
+    Nobody(Refusing),
+    Somebody(Scripted),
 }
 
-fn wrong(provider: &str, fault: Fault, met: &Met, most: Usd) -> Option<String> {
-    let spent = met.meter.spent();
-    let is_as_expected = met.error.as_ref().map(|error| error.kind) == fault.kind()
-        && met.requests == fault.requests()
-        && match fault {
-            Fault::Slow => spent.requests == 1 && spent.cost_usd > Usd::ZERO,
-            // Nobody knows what it cost, so it counts as all that it may cost.
-            _ if fault.may_have_cost() => spent.requests == 1 && spent.cost_usd == most,
-            _ => spent.requests == 0 && spent.cost_usd == Usd::ZERO,
-        };
-    let Met { error, requests, .. } = met;
-    (!is_as_expected).then(|| format!("{provider}, {fault:?}: {error:?} after {requests} requests, {spent:?}"))
+impl Faulty {
+    pub async fn start(fault: Fault, good: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        match fault {
+            Fault::Refused => Self::Nobody(Refusing::start()),
+            _ => Self::Somebody(Scripted::start(move |request| fault.of(good(request))).await),
+        }
+    }
+
+    pub fn url(&self) -> String {
+        match self {
+            Self::Nobody(nobody) => nobody.url(),
+            Self::Somebody(server) => server.url(),
+        }
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        match self {
+            Self::Nobody(_) => Vec::new(),
+            Self::Somebody(server) => server.requests(),
+        }
+    }
 }
 
+/// What is wrong in any cell, together.
 fn assert_none(wrong: Vec<Option<String>>) {
     let wrong: Vec<String> = wrong.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_writer_tells_each_fault_of_its_model_for_what_it_is() {
-    let_time_pass();
-    let world = openai::World::new();
-    let most = {
-        let server = Scripted::in_turn([Reply::reset()]).await;
-        let meter = plenty();
-        world.write(&openai::writer(&server, 0), &meter).await.unwrap_err();
-        meter.spent().cost_usd
-    };
-    let cell = async |fault: Fault| {
-        let server = Scripted::in_turn([fault.of(says(&world.answer("Hello.")))]).await;
-        let meter = plenty();
-        let error = world.write(&openai::writer(&server, 0), &meter).await.err();
-        wrong("openai", fault, &Met { error, requests: server.requests().len(), meter }, most)
-    };
-    assert_none(join_all(Fault::ALL.map(cell)).await);
-}
-
-fn screen(url: String) -> Arc<dyn HarmScreen> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/starter/campaign.toml");
-    let mut campaign = Campaign::read(&file).unwrap();
-    campaign.providers.safety = ScreenName::AzureContentSafety;
-    campaign.safety.content_safety.prompt_shields = false;
-    let services = Services::new(move |name| match name {
-        "AZURE_CONTENT_SAFETY_ENDPOINT" => Some(url.clone()),
-        "AZURE_CONTENT_SAFETY_KEY" => Some("the-key".to_owned()),
-        _ => None,
-    });
-    let providers = Providers { services: Arc::new(services), ..Providers::default() };
-    providers.chosen(&campaign).unwrap().screen
-}
-
-async fn screened(url: String) -> (Option<ProviderError>, Meter) {
-    let meter = plenty();
-    let message = AsRead { text: "The shop opens at nine.", sources: &[] };
-    (screen(url).screen(&message, &meter).await.err(), meter)
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_screen_tells_each_fault_of_its_service_for_what_it_is_and_passes_nothing() {
-    let_time_pass();
-    let most = {
-        let server = Scripted::start(doubles::passes).await;
-        screened(server.url()).await.1.spent().cost_usd
-    };
-    let cell = async |fault: Fault| {
-        let server = Scripted::start(move |request| fault.of(doubles::passes(request))).await;
-        let (error, meter) = screened(server.url()).await;
-        wrong("content safety", fault, &Met { error, requests: server.requests().len(), meter }, most)
-    };
-    assert_none(join_all(Fault::ALL.map(cell)).await);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_service_that_is_not_there_costs_nothing() {
-    let_time_pass();
-    let nobody = Refusing::start();
-    let (error, meter) = screened(nobody.url()).await;
-    assert_eq!(error.unwrap().kind, ErrorKind::Unavailable);
-    assert_eq!(meter.spent(), Usage::default());
 }
