@@ -18,8 +18,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
-    Client, Method, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    Client, Method, RequestBuilder, StatusCode, Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -27,7 +27,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument as _;
 
-use super::{Credential, ErrorKind, ProviderError, breaker::Breaker};
+use super::{Credential, ErrorKind, ProviderError, breaker::Breaker, credential::NoToken};
 use crate::{telemetry::trace, tls};
 
 /// How often a call that was not done is made, the first included.
@@ -202,7 +202,7 @@ pub enum NoAnswer {
     Broken,
     /// Nothing came in time.
     Late,
-    /// It was not sent: this process has no token to sign it with.
+    /// It was not sent: this process has no token to sign it with, or none just then.
     NoToken,
 }
 
@@ -281,17 +281,12 @@ impl Service {
                 return Err(self.fault(ErrorKind::Throttled { retry_after: Some(wait) }, message));
             }
             let span = tracing::info_span!("provider_call", provider = self.name, operation = call.operation, tried);
-            let fault = match timeout_at(deadline, self.once(call)).instrument(span).await {
-                Ok(Ok(answer)) => {
+            let fault = match self.once(call, deadline).instrument(span).await {
+                Ok(answer) => {
                     self.breaker.answered();
                     return Ok(answer);
                 }
-                Ok(Err(fault)) => fault,
-                Err(_) => {
-                    let message = format!("{}: no answer within {:?}", call.operation, call.within);
-                    let fault = self.fault(ErrorKind::Unavailable, message);
-                    Fault { may_have_cost: true, no_answer: Some(NoAnswer::Late), ..fault }
-                }
+                Err(fault) => fault,
             };
             let is_down = fault.kind == ErrorKind::Unavailable;
             if is_down {
@@ -308,7 +303,20 @@ impl Service {
         }
     }
 
-    async fn once(&self, call: &Call) -> Result<Answer, Fault> {
+    async fn once(&self, call: &Call, deadline: Instant) -> Result<Answer, Fault> {
+        let Ok(signed) = timeout_at(deadline, self.signed(call)).await else {
+            let why = format!("none came within {:?}", call.within);
+            return Err(self.not_signed(call, NoToken { kind: ErrorKind::Unavailable, why }));
+        };
+        let Ok(answer) = timeout_at(deadline, self.answer(call, signed?)).await else {
+            let message = format!("{}: no answer within {:?}", call.operation, call.within);
+            let fault = self.fault(ErrorKind::Unavailable, message);
+            return Err(Fault { may_have_cost: true, no_answer: Some(NoAnswer::Late), ..fault });
+        };
+        answer
+    }
+
+    async fn signed(&self, call: &Call) -> Result<RequestBuilder, Fault> {
         let mut address = self.address.clone();
         let path = format!("{}/{}", address.path().trim_end_matches('/'), call.path.trim_start_matches('/'));
         address.set_path(&path);
@@ -321,14 +329,10 @@ impl Service {
         if let Some(parent) = trace::parent() {
             request = request.header("traceparent", parent);
         }
-        let request = self.credential.sign(request).await.map_err(|error| {
-            let message = format!(
-                "{}: there is no token of this process's Entra identity: {error}; log in with `az login`, or give the \
-                 app a managed identity",
-                call.operation
-            );
-            Fault { no_answer: Some(NoAnswer::NoToken), ..self.fault(ErrorKind::Misconfigured, message) }
-        })?;
+        self.credential.sign(request).await.map_err(|no_token| self.not_signed(call, no_token))
+    }
+
+    async fn answer(&self, call: &Call, request: RequestBuilder) -> Result<Answer, Fault> {
         let mut response = request.send().await.map_err(|error| self.not_sent(call, error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = BytesMut::new();
@@ -342,6 +346,14 @@ impl Service {
         }
         let answer = Answer { service: self.name, operation: call.operation, status, headers, body: body.freeze() };
         if status.is_success() { Ok(answer) } else { Err(self.refused(call, &answer)) }
+    }
+
+    fn not_signed(&self, call: &Call, NoToken { kind, why }: NoToken) -> Fault {
+        let mut message = format!("{}: there is no token of this process's Entra identity: {why}", call.operation);
+        if kind == ErrorKind::Misconfigured {
+            message.push_str("; log in with `az login`, or give the app a managed identity");
+        }
+        Fault { no_answer: Some(NoAnswer::NoToken), ..self.fault(kind, message) }
     }
 
     /// The connection could not be made, or broke.
@@ -365,7 +377,7 @@ impl Service {
         let Answer { status, headers, .. } = answer;
         let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let code = ["/error/code", "/error/type", "/error_code", "/code"].iter().find_map(|at| code(body.pointer(at)?));
-        let retry_after = retry_after(headers, SystemTime::now());
+        let retry_after = retry_after(|name| headers.get(name)?.to_str().ok(), SystemTime::now());
         let kind = match (status.as_u16(), retry_after) {
             (429, _) if code.as_deref().is_some_and(is_out_of_credit) => ErrorKind::Misconfigured,
             (429, _) => ErrorKind::Throttled { retry_after },
@@ -391,8 +403,9 @@ impl Service {
         if let Some(id) = request_id(headers) {
             message.push_str(&format!(" (request {id})"));
         }
-        // Time was up, or somebody on the way lost sight of it: it may be done by now.
-        let may_have_cost = matches!(status.as_u16(), 408 | 502 | 504);
+        // Time was up, the service broke down over it, or somebody on the way lost sight of it. Who is too busy (503, 529)
+        // or cannot (501) has not begun.
+        let may_have_cost = matches!(status.as_u16(), 408 | 500 | 502 | 504..=528 | 530..=599);
         Fault { status: Some(*status), code, body, may_have_cost, ..self.fault(kind, message) }
     }
 
@@ -474,7 +487,6 @@ fn parse(address: &str, credential: &Credential) -> Result<Url, InvalidAddress> 
     if is_bare && url.fragment().is_none() && url.has_host() { Ok(url) } else { Err(InvalidAddress::TooMuch) }
 }
 
-/// By the types of an error's causes.
 fn not_connected(error: &reqwest::Error) -> NoAnswer {
     if error.is_dns() {
         return NoAnswer::UnknownHost;
@@ -482,7 +494,12 @@ fn not_connected(error: &reqwest::Error) -> NoAnswer {
     if error.is_timeout() {
         return NoAnswer::Late;
     }
-    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    no_connection(error)
+}
+
+/// By the types of an error's causes.
+pub(super) fn no_connection(error: &(dyn Error + 'static)) -> NoAnswer {
+    let mut cause = error.source();
     while let Some(error) = cause {
         if error.is::<rustls::Error>() {
             return NoAnswer::Untrusted;
@@ -542,15 +559,15 @@ fn request_id(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The most precise of the headers that say it: milliseconds, then seconds or a date.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+pub(super) fn retry_after<'a>(header: impl Fn(&'static str) -> Option<&'a str>, now: SystemTime) -> Option<Duration> {
+    let text = |name| header(name).map(str::trim);
     let number = |text: &str, unit: f64| {
         let seconds = text.parse::<f64>().ok()? * unit;
         Duration::try_from_secs_f64(seconds).ok()
     };
     let milliseconds = ["retry-after-ms", "x-ms-retry-after-ms"].iter().find_map(|name| number(text(name)?, 0.001));
     let wait = milliseconds.or_else(|| {
-        let said = text(RETRY_AFTER.as_str())?;
+        let said = text("retry-after")?;
         number(said, 1.0).or_else(|| {
             let until = httpdate::parse_http_date(said).ok()?;
             Some(until.duration_since(now).unwrap_or_default())

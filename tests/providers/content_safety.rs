@@ -37,7 +37,11 @@ use crate::{
 const BELOW: &str = "/contentsafety";
 
 fn client(server: &Scripted) -> Arc<ContentSafety> {
-    let url = server.url();
+    client_at(&server.url())
+}
+
+pub fn client_at(url: &str) -> Arc<ContentSafety> {
+    let url = url.to_owned();
     let services = Services::new(move |name| match name {
         "AZURE_CONTENT_SAFETY_ENDPOINT" => Some(format!("{url}/")),
         "AZURE_CONTENT_SAFETY_KEY" => Some("a-key".to_owned()),
@@ -46,12 +50,12 @@ fn client(server: &Scripted) -> Arc<ContentSafety> {
     services.content_safety().unwrap()
 }
 
-fn operation(request: &Request) -> &str {
+pub fn operation(request: &Request) -> &str {
     request.path().rsplit(['/', ':']).next().unwrap()
 }
 
 /// What the service says of a text with nothing in it.
-fn good(request: &Request) -> Reply {
+pub fn good(request: &Request) -> Reply {
     let body = match operation(request) {
         "analyze" => analysis(&[]),
         "shieldPrompt" => {
@@ -173,7 +177,7 @@ async fn the_answers_of_the_documented_examples_are_understood() {
     assert!(client(&server).shield_prompt(Part::all("x")[0]).await.unwrap());
 }
 
-fn everything() -> campaign::ContentSafety {
+pub fn everything() -> campaign::ContentSafety {
     campaign::ContentSafety {
         severity_levels: SeverityLevels::Four,
         blocklists: vec![brand()],
@@ -183,9 +187,13 @@ fn everything() -> campaign::ContentSafety {
 }
 
 fn screen(server: &Scripted, settings: campaign::ContentSafety) -> ContentSafetyScreen {
-    let shields = Arc::new(PromptShields::new(client(server), Prices::default()));
+    screen_at(&server.url(), settings)
+}
+
+pub fn screen_at(url: &str, settings: campaign::ContentSafety) -> ContentSafetyScreen {
+    let shields = Arc::new(PromptShields::new(client_at(url), Prices::default()));
     let shields = settings.prompt_shields.then_some(shields);
-    ContentSafetyScreen::new(client(server), Prices::default(), settings, shields)
+    ContentSafetyScreen::new(client_at(url), Prices::default(), settings, shields)
 }
 
 fn cost(records: u64) -> Usd {
@@ -361,7 +369,7 @@ async fn a_call_costs_its_text_records_unless_it_was_refused_and_none_is_made_be
     }
 }
 
-fn document(id: &str, passages: &[&str]) -> Document {
+pub fn document(id: &str, passages: &[&str]) -> Document {
     let passage = |(number, text): (usize, &&str)| Passage {
         id: PassageId::new(format!("{id}#p{}", number + 1)).unwrap(),
         start: 0,

@@ -46,7 +46,11 @@ fn azure(server: &Scripted, api_version: Option<&'static str>) -> Arc<OpenAi> {
 }
 
 fn compatible(server: &Scripted) -> Arc<OpenAi> {
-    let base = format!("{}/v1", server.url());
+    compatible_at(&server.url())
+}
+
+fn compatible_at(url: &str) -> Arc<OpenAi> {
+    let base = format!("{url}/v1");
     let settings = move |name: &str| match name {
         "OPENAI_BASE_URL" => Some(base.clone()),
         "OPENAI_MODEL" => Some("small".to_owned()),
@@ -66,7 +70,7 @@ fn ends(reason: &str, text: Option<&str>) -> Reply {
     Reply::json(200, &json!({"choices": [{"finish_reason": reason, "message": {"content": text}}]}))
 }
 
-fn question<'a>(turns: &'a [Turn], schema: &'a Value) -> Question<'a> {
+pub fn question<'a>(turns: &'a [Turn], schema: &'a Value) -> Question<'a> {
     Question {
         model: "gpt-4o-mini",
         turns,
@@ -75,12 +79,12 @@ fn question<'a>(turns: &'a [Turn], schema: &'a Value) -> Question<'a> {
         seed: Some(7),
         max_output_tokens: 500,
         reasoning_effort: None,
-        within: Duration::from_secs(10),
+        within: Duration::from_secs(30),
         is_public: true,
     }
 }
 
-fn turns() -> Vec<Turn> {
+pub fn turns() -> Vec<Turn> {
     [(Role::System, "Rules."), (Role::User, "Data.")].map(|(role, text)| Turn { role, content: text.to_owned() }).into()
 }
 
@@ -148,11 +152,15 @@ impl World {
     }
 }
 
-pub fn writer(server: &Scripted, repairs: u32) -> Model {
+fn writer(server: &Scripted, repairs: u32) -> Model {
+    writer_at(&server.url(), repairs)
+}
+
+pub fn writer_at(url: &str, repairs: u32) -> Model {
     let dollars = |dollars| Usd::from_dollars(dollars).unwrap();
     let price = Price { input: dollars(1.0), cached_input: Some(dollars(0.5)), output: dollars(2.0) };
     let spec = ModelSpec { repairs, ..ModelSpec::default() };
-    Model::new(compatible(server), &spec, |_| Ok(price)).unwrap()
+    Model::new(compatible_at(url), &spec, |_| Ok(price)).unwrap()
 }
 
 pub fn plenty() -> Meter {
@@ -296,8 +304,8 @@ async fn an_error_ends_the_message_as_it_is_and_costs_what_it_may_have_cost() {
     let throttled = ErrorKind::Throttled { retry_after: Some(Duration::from_secs(9)) };
     for (reply, kind, said, is_free) in [
         (Reply::json(400, &filter), ErrorKind::Rejected, "content filter stopped the question (jailbreak)", false),
-        (Reply::json(400, &long), ErrorKind::Misconfigured, "a larger context", true),
-        (Reply::json(400, &bad), ErrorKind::Rejected, "needs api-version", true),
+        (Reply::json(400, &long), ErrorKind::Misconfigured, "a larger context", false),
+        (Reply::json(400, &bad), ErrorKind::Rejected, "needs api-version", false),
         (Reply::json(401, &json!({})), ErrorKind::Misconfigured, "check the key", true),
         (Reply::json(404, &missing), ErrorKind::Misconfigured, "DeploymentNotFound", true),
         (Reply::json(429, &quota), ErrorKind::Misconfigured, "insufficient_quota", true),

@@ -67,7 +67,7 @@ async fn what_surely_was_not_done_is_tried_three_times_and_everything_else_once(
         (Reply::empty(429).header("retry-after", "2"), 1, throttled(Some(2_000)), false),
         (Reply::empty(429).header("retry-after-ms", "20"), 1, throttled(Some(20)), false),
         (Reply::empty(429).header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), 1, throttled(Some(0)), false),
-        (Reply::empty(500), 3, unavailable, false),
+        (Reply::empty(500), 1, unavailable, true),
         (Reply::empty(503), 3, unavailable, false),
         (Reply::empty(503).header("retry-after", "2"), 1, throttled(Some(2_000)), false),
         (Reply::empty(502), 1, unavailable, true),
@@ -89,7 +89,7 @@ async fn what_surely_was_not_done_is_tried_three_times_and_everything_else_once(
 
 #[tokio::test]
 async fn a_call_that_was_not_done_at_first_is_done_by_the_next_try() {
-    let server = Scripted::in_turn([Reply::empty(503), Reply::empty(500), good()]).await;
+    let server = Scripted::in_turn([Reply::empty(503), Reply::empty(409), good()]).await;
     assert_eq!(service(&server.url()).ask::<Value>(&call()).await.unwrap(), json!({"n": 1}));
     let requests = server.requests();
     assert_eq!(requests.len(), 3);
@@ -124,7 +124,7 @@ async fn silence_ends_with_the_time_of_the_call_and_may_have_cost() {
 
 #[tokio::test]
 async fn the_time_of_a_call_is_that_of_all_its_tries() {
-    let server = Scripted::in_turn([Reply::empty(500), Reply::never()]).await;
+    let server = Scripted::in_turn([Reply::empty(503), Reply::never()]).await;
     let began = tokio::time::Instant::now();
     let service = service(&server.url());
     let call = call().within(Duration::from_secs(60));
@@ -138,7 +138,7 @@ async fn the_time_of_a_call_is_that_of_all_its_tries() {
 
 #[tokio::test]
 async fn a_wait_that_would_end_too_late_is_not_begun() {
-    let server = Scripted::in_turn([Reply::empty(500)]).await;
+    let server = Scripted::in_turn([Reply::empty(503)]).await;
     let within = Duration::from_millis(100);
     let fault = service(&server.url()).send(&call().within(within)).await.unwrap_err();
     // As slow as this machine may be, no second try fits.
@@ -148,7 +148,7 @@ async fn a_wait_that_would_end_too_late_is_not_begun() {
 
 #[tokio::test]
 async fn who_does_not_answer_is_left_alone_and_who_refuses_is_not() {
-    let server = Scripted::in_turn([Reply::empty(500)]).await;
+    let server = Scripted::in_turn([Reply::empty(503)]).await;
     let down = service(&server.url());
     let mut kinds = Vec::new();
     for _ in 0..4 {

@@ -67,6 +67,10 @@ impl Diagnosis {
                 "a firewall may swallow the connection, or the service is overloaded: look at its network rules"
                     .to_owned(),
             ),
+            Some(NoAnswer::NoToken) if fault.kind != ErrorKind::Misconfigured => (
+                "whoever gives this process its Entra token does not answer as it should (credential)",
+                "wait and try again; look at the network on the way to it, and at Azure's status page".to_owned(),
+            ),
             Some(NoAnswer::NoToken) => (
                 "this process has no token of an Entra identity (credential)",
                 format!("log in with `az login`, give the app a managed identity, or set {key}"),

@@ -90,7 +90,7 @@ impl OpenAi {
         let body = Body::new(question, self.dialect);
         let call = self.call("chat", question.model, "chat/completions").json(&body).within(question.within);
         let call = if question.is_public { call.public() } else { call };
-        let answer = match self.service.send(&call).await {
+        let answer = match self.send(&call).await {
             Ok(answer) => answer,
             Err(fault) => return filtered_question(fault).map_err(of_set_up),
         };

@@ -23,7 +23,7 @@ impl OpenAi {
             return Ok(Embedded { vectors: Vec::new(), tokens: Some(0) });
         }
         let body = Body { model, input: texts, dimensions, encoding_format: "float" };
-        let answer = self.service.send(&self.call("embeddings", model, "embeddings").json(&body)).await?;
+        let answer = self.send(&self.call("embeddings", model, "embeddings").json(&body)).await?;
         let Said { data, usage } = answer.json()?;
         let vectors = in_order(data, texts.len(), dimensions).map_err(|why| answer.unusable(why.to_owned()))?;
         Ok(Embedded { vectors, tokens: usage.and_then(|usage| usage.prompt_tokens) })
@@ -33,7 +33,7 @@ impl OpenAi {
     pub async fn probe_embeddings(&self, model: &str) -> Result<(), Fault> {
         let body = Body { model, input: &["yes"], dimensions: None, encoding_format: "float" };
         let call = self.call("embeddings", model, "embeddings").json(&body);
-        let answer = self.service.send(&call.within(Duration::from_secs(20)).public()).await?;
+        let answer = self.send(&call.within(Duration::from_secs(20)).public()).await?;
         let Said { data, .. } = answer.json()?;
         in_order(data, 1, None).map(drop).map_err(|why| answer.unusable(why.to_owned()))
     }

@@ -11,10 +11,11 @@ pub mod embeddings;
 pub mod tokens;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::StatusCode;
 
 use super::{
     Credential,
-    service::{Call, Service},
+    service::{Answer, Call, Fault, Service},
     services::{Settings, wrong_address, wrong_key},
 };
 use crate::domain::problem::Problem;
@@ -125,5 +126,14 @@ impl OpenAi {
                 Call::post(operation, format!("deployments/{model}/{path}")).query("api-version", api_version.clone())
             }
         }
+    }
+
+    /// A question that its filter or its limits stop (400) the service may have read, and charges for: Azure says so on its
+    /// page about costs, and the answer does not tell which of the two it was.
+    async fn send(&self, call: &Call) -> Result<Answer, Fault> {
+        self.service.send(call).await.map_err(|fault| {
+            let may_have_cost = fault.may_have_cost || fault.status == Some(StatusCode::BAD_REQUEST);
+            Fault { may_have_cost, ..fault }
+        })
     }
 }

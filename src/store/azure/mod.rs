@@ -67,7 +67,10 @@ impl Azure {
         let (credential, signed) = match access {
             Access::Key(key) => (None, Some(Signed::With(key))),
             Access::Sas(sas) => (None, Some(Signed::By(sas))),
-            Access::Entra => (Some(identity.credential().map_err(|error| wrong(error.into()))?), None),
+            Access::Entra => {
+                let credential = identity.credential(RetryOptions::default());
+                (Some(credential.map_err(|error| wrong(error.into()))?), None)
+            }
         };
         let options = ClientOptions {
             per_try_policies: signed

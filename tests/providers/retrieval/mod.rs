@@ -1,7 +1,7 @@
 //! Retrieval: one suite for the embedded index and for Azure AI Search, by words alone and with vectors; and what only a
 //! service can do wrong.
 
-mod stand_in;
+pub mod stand_in;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
@@ -35,7 +35,7 @@ use crate::{
 };
 
 const TODAY: Date = date(2026, 11, 23);
-const APPROVED: &str = "status: approved\napproved_on: 2026-01-01";
+pub const APPROVED: &str = "status: approved\napproved_on: 2026-01-01";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -52,8 +52,8 @@ const ALL: [Kind; 4] = [
 const WITH_VECTORS: [Kind; 2] = [Kind::Embedded { vectors: true }, Kind::Azure { vectors: true }];
 
 /// The services, and a store.
-struct World {
-    search: StandIn,
+pub struct World {
+    pub search: StandIn,
     models: Scripted,
     client: Arc<Search>,
     blobs: Arc<dyn Blobs>,
@@ -61,8 +61,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let search = StandIn::start().await;
-        let models = Scripted::start(embeddings).await;
+        Self::of(StandIn::start().await, Scripted::start(embeddings).await)
+    }
+
+    pub fn of(search: StandIn, models: Scripted) -> Self {
         let client = client(&search);
         Self { search, models, client, blobs: Arc::new(Memory::default()) }
     }
@@ -88,7 +90,7 @@ impl World {
         }
     }
 
-    fn azure(&self, vectors: bool, library: &Library, recalled: &[&str]) -> Arc<dyn Retriever> {
+    pub fn azure(&self, vectors: bool, library: &Library, recalled: &[&str]) -> Arc<dyn Retriever> {
         let content = Content {
             library: Arc::new(library.clone()),
             digest: digest(library),
@@ -127,7 +129,7 @@ fn client(search: &StandIn) -> Arc<Search> {
 }
 
 /// A model that knows of coffee, tea and weather, whatever they are called.
-fn embeddings(request: &Request) -> Reply {
+pub fn embeddings(request: &Request) -> Reply {
     const SUBJECTS: [&[&str]; 3] = [&["coffee", "espresso", "roast"], &["tea", "infusion"], &["rain", "storm"]];
     let body = request.json();
     let texts = body["input"].as_array().unwrap();
@@ -143,7 +145,7 @@ fn embeddings(request: &Request) -> Reply {
 }
 
 /// From (id, front matter, text), each of one passage.
-fn library(documents: &[(&str, &str, &str)]) -> Library {
+pub fn library(documents: &[(&str, &str, &str)]) -> Library {
     let file = |(id, front, text): &(&str, &str, &str)| {
         let source = format!("---\nid: {id}\ntitle: Untitled\n{front}\n---\n{text}\n");
         (Path::new(id).with_extension("md"), Ok(source.into_bytes()))
@@ -159,7 +161,7 @@ fn ids(documents: &[&str]) -> BTreeSet<DocumentId> {
     documents.iter().map(|id| DocumentId::new(*id).unwrap()).collect()
 }
 
-fn query(text: &str) -> Query {
+pub fn query(text: &str) -> Query {
     Query {
         text: text.to_owned(),
         audience: Some(SegmentName::new("Gold o'Hara").unwrap()),

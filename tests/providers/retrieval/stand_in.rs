@@ -36,10 +36,15 @@ pub struct State {
 
 impl StandIn {
     pub async fn start() -> Self {
+        Self::changed(|_, good| good).await
+    }
+
+    /// With something done to its answers.
+    pub async fn changed(change: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        let server = Scripted::start(move |request| answer(&mut shared.lock().unwrap(), request)).await;
-        Self { server, state }
+        let answer = move |request: &Request| change(request, answer(&mut shared.lock().unwrap(), request));
+        Self { server: Scripted::start(answer).await, state }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

@@ -119,25 +119,20 @@ impl Model {
 
     /// One call, paid for.
     async fn ask(&self, question: &Question<'_>, meter: &Meter) -> Result<Answer, ProviderError> {
-        let most_input = question.most_input_tokens();
-        let reserved = meter.reserve(self.client.name(), self.cost_at_most(most_input, question.max_output_tokens))?;
+        let most = self.cost_at_most(question.most_input_tokens(), question.max_output_tokens);
+        let reserved = meter.reserve(self.client.name(), most)?;
         match self.client.chat(question).await {
             Ok(completion) => {
-                match (&completion.answer, completion.tokens) {
-                    (_, Some(tokens)) => reserved.settle(Usage {
+                match completion.tokens {
+                    Some(tokens) => reserved.settle(Usage {
                         requests: 1,
                         input_tokens: tokens.input,
                         output_tokens: tokens.output,
                         cost_usd: self.price.cost(tokens),
                     }),
-                    // Azure charges for the input that its filter read, and does not say how much that was.
-                    (Answer::Filtered { was_asked: false, .. }, None) => reserved.settle(Usage {
-                        requests: 1,
-                        cost_usd: self.cost_at_most(most_input, 0),
-                        ..Usage::default()
-                    }),
-                    // Nobody knows: it counts in full.
-                    (_, None) => drop(reserved),
+                    // Nobody knows: it counts in full. So does a question that the filter stopped: Azure charges for
+                    // input and output, as the model may have begun before the filter ended.
+                    None => drop(reserved),
                 }
                 Ok(completion.answer)
             }
