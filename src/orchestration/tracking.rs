@@ -44,9 +44,6 @@ use crate::{
 /// How long a campaign may wait for the server.
 pub const AT_CLOSE: Duration = Duration::from_secs(15);
 
-/// How long the sweeper may.
-pub const AT_SWEEP: Duration = Duration::from_secs(45);
-
 /// Longer than anybody sends.
 const LEASE: Duration = Duration::from_secs(60);
 

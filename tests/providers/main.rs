@@ -1,5 +1,6 @@
 //! The clients of providers against servers: scripted ones, validating ones, real ones.
 
+mod app;
 mod campaigns;
 mod commands;
 mod content_safety;

@@ -9,3 +9,5 @@ mod front;
 mod lost;
 mod real;
 mod workspace;
+
+pub use self::campaigns::nobody;
