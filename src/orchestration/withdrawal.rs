@@ -52,8 +52,8 @@ pub async fn owe_libraries(blobs: &dyn Blobs, instance: &Instance, now: Timestam
         Err(store::Error::NotFound { .. }) => return Ok(()),
         Err(error) => return Err(error),
     };
-    // What another version started may have used the index.
-    if start.is_ok_and(|start| start.campaign.providers.retrieval != RetrieverName::AzureSearch) {
+    // What another version started and this one cannot read leaves passages behind that nobody asks for.
+    if !start.is_ok_and(|start| start.campaign.providers.retrieval == RetrieverName::AzureSearch) {
         return Ok(());
     }
     // A library is named as its JSON is, or as its vectors are. Of what else is there the index knows nothing.
