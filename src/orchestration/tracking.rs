@@ -83,18 +83,23 @@ pub enum Unsettled {
 /// Notes that the server is owed the run with this report. For the same state of a run it is always the same note.
 pub async fn owe(blobs: &dyn Blobs, instance: &Instance, report: Digest, told: Timestamp) -> Result<(), store::Error> {
     let run = Run { campaign: instance.campaign.clone(), generation: instance.generation };
-    let close = instance.stages.iter().rfind(|stage| stage.step.stage == Stage::Close);
-    let owed = Owed::V1 {
-        campaign: run.campaign.clone(),
-        generation: run.generation,
-        created: instance.created,
-        ended: close.map_or(instance.updated, |stage| stage.opened),
-        told,
-    };
-    let bytes = serde_json::to_vec(&owed).expect("a note is plain data");
+    let bytes = serde_json::to_vec(&Owed::of(instance, told)).expect("a note is plain data");
     match blobs.put(&run.tracking_note(report), bytes, Precondition::Absent).await {
         Ok(_) | Err(store::Error::AlreadyExists { .. }) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+impl Owed {
+    fn of(instance: &Instance, told: Timestamp) -> Self {
+        let close = instance.stages.iter().rfind(|stage| stage.step.stage == Stage::Close);
+        Self::V1 {
+            campaign: instance.campaign.clone(),
+            generation: instance.generation,
+            created: instance.created,
+            ended: close.map_or(instance.updated, |stage| stage.opened),
+            told,
+        }
     }
 }
 
@@ -304,11 +309,32 @@ pub async fn owe_results(folder: &Path) -> Result<(), Error> {
     }
     let id = frozen.campaign.campaign.id;
     let store = campaign::open(folder, &id)?.store();
-    let instance = store.blobs.get(&names::instance(&id)).await.map_err(campaign::of_store)?;
-    let instance: Instance = serde_json::from_slice(&instance.bytes)
-        .map_err(|error| Error::failed("the campaign's state cannot be read", error))?;
+    let instance = held(store.blobs.as_ref(), &id).await?;
     let report = Digest::of(files.bytes(&layout::blob(layout::REPORT_JSON)).await?);
     owe(store.blobs.as_ref(), &instance, report, Timestamp::now()).await.map_err(campaign::of_store)
+}
+
+async fn held(blobs: &dyn Blobs, id: &CampaignId) -> Result<Instance, Error> {
+    let instance = blobs.get(&names::instance(id)).await.map_err(campaign::of_store)?;
+    serde_json::from_slice(&instance.bytes).map_err(|error| Error::failed("the campaign's state cannot be read", error))
+}
+
+/// Sends results that were added to the copy of a run whose state is in another store. No note is left: the run's own files
+/// know nothing of them, so that whoever settled it would send the run without them.
+pub async fn tell_copy(folder: &Path, blobs: &Arc<dyn Blobs>, services: &Services) -> Result<(), Unsettled> {
+    let files = RunFiles::in_folder(folder);
+    let frozen = files.frozen().await.map_err(Unsettled::Unreadable)?;
+    if frozen.campaign.providers.tracking == TrackerName::None {
+        return Ok(());
+    }
+    let all = async {
+        // What is owed of the run itself goes first, or it would be told as it was before.
+        settle_all(blobs, services).await?;
+        let server = services.mlflow().map_err(Unsettled::NotSetUp)?;
+        let instance = held(blobs.as_ref(), &frozen.campaign.campaign.id).await.map_err(Unsettled::Unreadable)?;
+        send(&files, &server, &Owed::of(&instance, Timestamp::now())).await
+    };
+    timeout(AT_CLOSE, all).await.unwrap_or(Err(Unsettled::TooLong(AT_CLOSE)))
 }
 
 /// As [`owe_results`], and sends it where the server can be reached.
