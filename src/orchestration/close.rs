@@ -29,7 +29,7 @@ use crate::{
     orchestration::{finished::Frozen, ledger::Ledger, summary::Timing},
     report::{
         AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FailedItem, FileEntry, Funnel, ReasonCount,
-        Report, Schema, SegmentFacts, Segmentation, Sources, StageCost, StageTime,
+        Report, Schema, SegmentFacts, Segmentation, Sources, StageCost, StageTime, Tracking,
     },
 };
 
@@ -55,6 +55,7 @@ pub struct Finished<'a> {
     pub ledger: &'a Ledger,
     pub timings: Vec<Timing>,
     pub files: Vec<FileEntry>,
+    pub tracking: Option<Tracking>,
 }
 
 impl Finished<'_> {
@@ -113,6 +114,7 @@ impl Finished<'_> {
                 .collect(),
             files: self.files,
             failures: self.failures,
+            tracking: self.tracking,
         }
     }
 

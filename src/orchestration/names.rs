@@ -16,6 +16,7 @@
 //! instances/<campaign>/<generation>/suppression             the suppression list as it was read, as digests
 //! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
 //! instances/<campaign>/<generation>/outcomes.json           which files of outcomes the results tell of
+//! instances/<campaign>/<generation>/tracked.json            where the tracking server has the run
 //! campaigns/<campaign>/<generation>/                        the run's folder
 //! pending/<campaign>.json                                   a start that waits for its files
 //! content-checks/<path>.json                                what is in a file of the container `content`
@@ -237,6 +238,11 @@ impl Run {
     /// Of whoever sends it.
     pub fn tracking_lease(&self) -> BlobPath {
         path(format!("{TRACKING}/{}/{}/sender", self.campaign, self.generation))
+    }
+
+    /// Where the tracking server has the run.
+    pub fn tracked(&self) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/tracked.json", self.campaign, self.generation))
     }
 
     /// Where the run's files are.

@@ -6,6 +6,7 @@ use cpo::{
     orchestration::{engine::Engine, layout, names},
     store::{BlobPath, Memory, Store},
 };
+use serde_json::{Value, json};
 
 use super::{
     campaigns::{Folder, beside, cpo, nobody, stderr, the_one, warnings},
@@ -28,6 +29,11 @@ async fn owed(store: &Store) -> Vec<BlobPath> {
     store.blobs.list(Some(&BlobPath::new(names::TRACKING).unwrap())).await.unwrap()
 }
 
+async fn report_of(store: &Store) -> Value {
+    let path = BlobPath::new(format!("campaigns/spring/1/{}", layout::REPORT_JSON)).unwrap();
+    serde_json::from_slice(&store.blobs.get(&path).await.unwrap().bytes).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sweep_sends_what_no_close_could_and_adds_what_outcomes_over_the_api_say_to_the_same_run() {
     let ((fake, front), store) = (served().await, Memory::default().store());
@@ -40,6 +46,12 @@ async fn the_sweep_sends_what_no_close_could_and_adds_what_outcomes_over_the_api
     app.engine.sweep().await.unwrap();
     let before = the_one(fake.runs("spring"));
     assert_eq!((before.status.as_str(), owed(&store).await), ("FINISHED", Vec::new()));
+    let campaign = app.get("/api/campaigns/spring").await;
+    let tracking =
+        json!({ "server": front.url(), "experiment": "spring", "tag": before.tags["cpo_run"], "run_id": before.id });
+    assert_eq!(campaign["tracking"], tracking);
+    let report = report_of(&store).await;
+    assert_eq!((&report["tracking"]["tag"], &report["tracking"]["run_id"]), (&tracking["tag"], &Value::Null));
     assert!(!before.metrics.keys().any(|name| name.starts_with("results.")));
 
     let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/starter/customers.csv");
@@ -63,6 +75,7 @@ async fn the_sweep_sends_what_no_close_could_and_adds_what_outcomes_over_the_api
     assert!(results["customers"].as_u64() > Some(0), "{results:#}");
     assert_eq!(after.metrics["results.customers"].last().unwrap().0, results["customers"].as_f64().unwrap());
     assert!(fake.files(&after).contains_key("experiment/results.json"));
+    assert_eq!(report_of(&store).await["tracking"], tracking, "by now it is known");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
