@@ -49,13 +49,15 @@ param auditRetentionDays int = 0
 // ---- AI services. Each: empty for none, `create` for a new one, or the resource id of one that exists.
 
 param openAi string = ''
-@description('Of the deployment of the model; in an account that exists, the name of a deployment that exists.')
-param openAiDeployment string = 'writer'
+@description('Of the deployment of the model; in an account that exists, the name of a deployment that exists. Prices are looked up by it: it should be the name of the model.')
+param openAiDeployment string = 'gpt-4o-mini'
 param openAiModel string = 'gpt-4o-mini'
 param openAiModelVersion string = '2024-07-18'
 @description('In thousands of tokens per minute.')
 @minValue(1)
 param openAiCapacity int = 50
+@description('A model for embeddings, deployed under its own name; in an account that exists, the name of a deployment that exists. Empty: none.')
+param openAiEmbedding string = ''
 
 param contentSafety string = ''
 
@@ -183,6 +185,7 @@ module openAiAccount 'modules/openai.bicep' = if (openAi == 'create') {
     model: openAiModel
     modelVersion: openAiModelVersion
     capacity: openAiCapacity
+    embedding: openAiEmbedding
     subnetId: privateNetworking ? network!.outputs.endpointsSubnetId : ''
   }
 }
@@ -288,6 +291,7 @@ module app 'modules/app.bicep' = {
     subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
     openAiEndpoint: empty(openAi) ? '' : openAiAccess!.outputs.endpoint
     openAiDeployment: openAiDeployment
+    openAiEmbedding: openAiEmbedding
     contentSafetyEndpoint: empty(contentSafety) ? '' : contentSafetyAccess!.outputs.endpoint
     searchEndpoint: empty(search) ? '' : searchAccess!.outputs.endpoint
     mlflowTrackingUri: empty(mlflow) ? '' : mlflowAccess!.outputs.trackingUri

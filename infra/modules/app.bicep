@@ -18,6 +18,8 @@ param subnetId string
 // Of the AI services; empty where there is none.
 param openAiEndpoint string
 param openAiDeployment string
+@description('The deployment of a model for embeddings. Empty: none.')
+param openAiEmbedding string
 param contentSafetyEndpoint string
 param searchEndpoint string
 param mlflowTrackingUri string
@@ -108,6 +110,9 @@ var openAiSettings = empty(openAiEndpoint) ? {} : {
   AZURE_OPENAI_ENDPOINT: openAiEndpoint
   AZURE_OPENAI_DEPLOYMENT: openAiDeployment
 }
+var embeddingSettings = empty(openAiEndpoint) || empty(openAiEmbedding) ? {} : {
+  AZURE_OPENAI_EMBEDDING_DEPLOYMENT: openAiEmbedding
+}
 var contentSafetySettings = empty(contentSafetyEndpoint) ? {} : {
   AZURE_CONTENT_SAFETY_ENDPOINT: contentSafetyEndpoint
 }
@@ -124,7 +129,7 @@ var telemetrySettings = empty(otlpEndpoint) ? {} : {
 resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
-  properties: union(openAiSettings, contentSafetySettings, searchSettings, mlflowSettings, telemetrySettings, {
+  properties: union(openAiSettings, embeddingSettings, contentSafetySettings, searchSettings, mlflowSettings, telemetrySettings, {
     // Which identity the app's own storage and AI clients take.
     AZURE_CLIENT_ID: identityClientId
     // Triggers, the host and the app reach storage by identity.

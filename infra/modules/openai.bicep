@@ -1,4 +1,4 @@
-// Azure OpenAI with one deployed model, which writes the drafts.
+// Azure OpenAI with one deployed model, which writes the drafts, and perhaps one for embeddings.
 param name string
 param location string
 param tags object
@@ -6,6 +6,8 @@ param deployment string
 param model string
 param modelVersion string
 param capacity int
+@description('A model for embeddings. Empty: none.')
+param embedding string
 @description('For its private endpoint. Empty: it is reached over the internet.')
 param subnetId string
 
@@ -46,6 +48,27 @@ resource writer 'Microsoft.CognitiveServices/accounts/deployments@2025-12-01' = 
   }
 }
 
+resource embedder 'Microsoft.CognitiveServices/accounts/deployments@2025-12-01' = if (!empty(embedding)) {
+  parent: account
+  name: empty(embedding) ? 'none' : embedding
+  sku: {
+    name: 'GlobalStandard'
+    capacity: capacity
+  }
+  properties: {
+    model: {
+      format: 'OpenAI'
+      name: embedding
+    }
+    // Vectors of two versions could not be compared.
+    versionUpgradeOption: 'NoAutoUpgrade'
+  }
+  // An account does one thing at a time.
+  dependsOn: [
+    writer
+  ]
+}
+
 module endpoint 'private-endpoint.bicep' = if (!empty(subnetId)) {
   name: '${name}-endpoint'
   params: {
@@ -62,5 +85,6 @@ module endpoint 'private-endpoint.bicep' = if (!empty(subnetId)) {
   // An account does one thing at a time.
   dependsOn: [
     writer
+    embedder
   ]
 }

@@ -116,7 +116,14 @@ pub async fn run_with(inputs: Inputs, means: Means, watcher: &(dyn Fn(Event) + S
         let results = results::simulate(folder, &design).await?;
         summary.simulated_decision = Some(results.decision.in_words());
         results::add(folder, results).await?;
-        tracking::owe_results(folder).await?;
+        match &inputs.storage {
+            None => tracking::owe_results(folder).await?,
+            Some(account) => {
+                if let Err(error) = tracking::tell_copy(folder, &account.store().blobs, &services).await {
+                    summary.warnings.push(format!("Not tracked: {error}. The same command sends the results."));
+                }
+            }
+        }
     }
     if let Err(error) = tracking::settle_folders(&inputs.out, &services, tracking::AT_CLOSE).await {
         summary.warnings.push(format!("Not tracked yet: {error}. The next run into the same folder sends it."));

@@ -18,6 +18,7 @@ use super::{
     stage::Step,
     start::Start,
     turn::{History, run_of},
+    withdrawal,
 };
 use crate::{
     domain::{digest::Digest, id::CampaignId},
@@ -235,6 +236,7 @@ impl Engine {
         if !instance.status.is_final() {
             return Err(ClientError::NotEnded(campaign.clone()));
         }
+        withdrawal::owe_libraries(self.store.blobs.as_ref(), &instance, self.now()).await?;
         let last = names::instance(campaign);
         // What a tracking server is still owed of it goes first: there will be nothing to tell.
         let folders =

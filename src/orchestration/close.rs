@@ -30,6 +30,7 @@ use crate::{
     report::{
         AssignedCount, CampaignFacts, ColumnQuality, Cost, DataQuality, FailedItem, FileEntry, Funnel,
         PersonalMessages, ReasonCount, Report, Schema, SegmentFacts, Segmentation, Sources, StageCost, StageTime,
+        Tracking,
     },
 };
 
@@ -57,6 +58,7 @@ pub struct Finished<'a> {
     pub ledger: &'a Ledger,
     pub timings: Vec<Timing>,
     pub files: Vec<FileEntry>,
+    pub tracking: Option<Tracking>,
 }
 
 impl Finished<'_> {
@@ -116,6 +118,7 @@ impl Finished<'_> {
                 .collect(),
             files: self.files,
             failures: self.failures,
+            tracking: self.tracking,
         }
     }
 

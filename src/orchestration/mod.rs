@@ -38,6 +38,7 @@ pub mod summary;
 pub mod sweeper;
 pub mod tracking;
 pub mod turn;
+pub mod withdrawal;
 pub mod worker;
 pub mod workshop;
 pub mod workspace;

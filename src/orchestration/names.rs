@@ -16,11 +16,13 @@
 //! instances/<campaign>/<generation>/suppression             the suppression list as it was read, as digests
 //! instances/<campaign>/<generation>/claims/<step>/<item>    who works on it: a lease
 //! instances/<campaign>/<generation>/outcomes.json           which files of outcomes the results tell of
+//! instances/<campaign>/<generation>/tracked.json            where the tracking server has the run
 //! campaigns/<campaign>/<generation>/                        the run's folder
 //! pending/<campaign>.json                                   a start that waits for its files
 //! content-checks/<path>.json                                what is in a file of the container `content`
 //! recalls/<document>.json                                   who recalled a document, and why
 //! tracking/<campaign>/<generation>/<report>.json            a run that the tracking server is owed
+//! withdrawals/…                                             what must leave the search index
 //! campaigns/<campaign>/<generation>/exposures/<log>.jsonl   what single customers were given, a line each
 //! outcomes/<campaign>/                                      files of outcomes, as they came
 //! ```
@@ -40,6 +42,7 @@ pub const PENDING: &str = "pending";
 pub const CONTENT_CHECKS: &str = "content-checks";
 pub const RECALLS: &str = "recalls";
 pub const TRACKING: &str = "tracking";
+pub const WITHDRAWALS: &str = "withdrawals";
 
 pub fn active(campaign: &CampaignId) -> BlobPath {
     path(format!("{ACTIVE}/{campaign}"))
@@ -94,6 +97,16 @@ pub fn input(campaign: &CampaignId, digest: Digest) -> BlobPath {
     path(format!("{INSTANCES}/{campaign}/inputs/{digest}.json"))
 }
 
+pub fn inputs(campaign: &CampaignId) -> BlobPath {
+    path(format!("{INSTANCES}/{campaign}/inputs"))
+}
+
+/// The digest of a path that [`input`] or [`vectors`] made.
+pub fn input_digest(path: &BlobPath) -> Option<Digest> {
+    let (_, name) = path.as_str().rsplit_once('/')?;
+    name.strip_suffix(".json").or_else(|| name.strip_suffix(".vectors"))?.parse().ok()
+}
+
 /// How files of outcomes stand that somebody has heard of.
 pub fn outcomes_files(campaign: &CampaignId) -> BlobPath {
     path(format!("{INSTANCES}/{campaign}/outcomes"))
@@ -114,14 +127,52 @@ pub fn content_check(file: &BlobPath) -> Option<BlobPath> {
 }
 
 /// An id may have `/` and even `..` in it; `~` it has not.
+fn segment(document: &DocumentId) -> String {
+    document.as_str().replace('/', "~")
+}
+
+fn of_segment(name: &str) -> Option<DocumentId> {
+    DocumentId::new(name.replace('~', "/")).ok()
+}
+
 pub fn recall(document: &DocumentId) -> BlobPath {
-    path(format!("{RECALLS}/{}.json", document.as_str().replace('/', "~")))
+    path(format!("{RECALLS}/{}.json", segment(document)))
 }
 
 /// The document of a path that [`recall`] made.
 pub fn recalled(path: &BlobPath) -> Option<DocumentId> {
-    let name = path.as_str().strip_prefix(RECALLS)?.strip_prefix('/')?.strip_suffix(".json")?;
-    DocumentId::new(name.replace('~', "/")).ok()
+    of_segment(path.as_str().strip_prefix(RECALLS)?.strip_prefix('/')?.strip_suffix(".json")?)
+}
+
+/// A note of what must leave the search index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withdrawal {
+    Document(DocumentId),
+    /// And the campaign that may have used it.
+    Library(Digest, CampaignId),
+}
+
+impl Withdrawal {
+    pub fn path(&self) -> BlobPath {
+        // An id alone could be a name that no segment may be; with something behind it, none is.
+        path(match self {
+            Self::Document(document) => format!("{WITHDRAWALS}/documents/{}.txt", segment(document)),
+            Self::Library(library, campaign) => format!("{WITHDRAWALS}/libraries/{library}/{campaign}.txt"),
+        })
+    }
+
+    /// The note that a path is of; `None` for another version's.
+    pub fn of(path: &BlobPath) -> Option<Self> {
+        let name = path.as_str().strip_prefix(WITHDRAWALS)?.strip_prefix('/')?.strip_suffix(".txt")?;
+        match name.split_once('/')? {
+            ("documents", document) => Some(Self::Document(of_segment(document)?)),
+            ("libraries", rest) => {
+                let (library, campaign) = rest.split_once('/')?;
+                Some(Self::Library(library.parse().ok()?, CampaignId::new(campaign).ok()?))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// One generation of an instance.
@@ -189,6 +240,11 @@ impl Run {
         path(format!("{TRACKING}/{}/{}/sender", self.campaign, self.generation))
     }
 
+    /// Where the tracking server has the run.
+    pub fn tracked(&self) -> BlobPath {
+        path(format!("{INSTANCES}/{}/{}/tracked.json", self.campaign, self.generation))
+    }
+
     /// Where the run's files are.
     pub fn folder(&self) -> BlobPath {
         path(format!("campaigns/{}/{}", self.campaign, self.generation))
@@ -202,4 +258,27 @@ impl Run {
 
 fn path(name: String) -> BlobPath {
     BlobPath::new(name).expect("ids, steps, digests and numbers are segments of paths")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_of_a_withdrawal_says_of_what_it_is() {
+        let campaign = CampaignId::new("spring").unwrap();
+        let documents = ["delivery", "shop/a", ".."].into_iter().filter_map(|id| DocumentId::new(id).ok());
+        let notes = documents.map(Withdrawal::Document);
+        let notes: Vec<_> = notes.chain([Withdrawal::Library(Digest::of("a library"), campaign.clone())]).collect();
+        assert!(notes.len() > 2);
+        for note in notes {
+            assert_eq!(Withdrawal::of(&note.path()), Some(note));
+        }
+        assert_eq!(Withdrawal::of(&recall(&DocumentId::new("delivery").unwrap())), None);
+        let digest = Digest::of("an input");
+        for path in [input(&campaign, digest), vectors(&campaign, digest)] {
+            assert_eq!(input_digest(&path), Some(digest));
+        }
+        assert_eq!(input_digest(&instance(&campaign)), None);
+    }
 }

@@ -28,6 +28,7 @@ use crate::{
     agents::experimentation::design::Design,
     config::campaign::TrackerName,
     domain::{digest::Digest, id::CampaignId, problem::Problem},
+    report::Report,
     store::{self, BlobPath, ETag, Precondition},
 };
 
@@ -122,7 +123,8 @@ async fn take_in(engine: &Engine, instance: &Instance, run: &Run, path: &BlobPat
     let metrics = [results::primary_metric(&design)];
     let paths = fetched.files.iter().map(|(file, _)| file.clone()).collect();
     let results = results::analyze(&files, paths, &metrics, &design).await.map_err(|error| fetched.named(error))?;
-    let report = files.json(layout::REPORT_JSON).await?;
+    let mut report: Report = files.json(layout::REPORT_JSON).await?;
+    report.tracking = tracking::found(blobs, run).await?.or(report.tracking);
     let is_tracked = files.frozen().await?.campaign.providers.tracking != TrackerName::None;
     let documents = results::documents(report, results)?;
     let told = documents.iter().find(|(name, _)| name.as_str() == layout::REPORT_JSON);

@@ -17,6 +17,7 @@ use super::{
     layout, names,
     stage::Stage,
     turn::run_of,
+    withdrawal,
 };
 use crate::{
     agents::{experimentation::deliveries::Table, generation::messages},
@@ -62,8 +63,9 @@ pub async fn of(blobs: &dyn Blobs) -> Result<BTreeSet<DocumentId>, store::Error>
     Ok(blobs.list(Some(&folder)).await?.iter().filter_map(names::recalled).collect())
 }
 
-/// Recalls a document. The first who does so stays on record.
+/// Recalls a document. The first who does so stays on record. The search index follows, see [`withdrawal`].
 pub async fn recall(blobs: &dyn Blobs, recall: Recall) -> Result<Recall, store::Error> {
+    withdrawal::owe_document(blobs, &recall.document, recall.at).await?;
     let path = names::recall(&recall.document);
     let bytes = serde_json::to_vec(&Saved::V1(recall.clone())).expect("texts are plain data");
     match blobs.put(&path, bytes, Precondition::Absent).await {

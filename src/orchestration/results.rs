@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{deliveries, finished::RunFiles, layout};
+use super::{deliveries, finished::RunFiles, layout, tracking};
 use crate::{
     Error,
     agents::experimentation::{
@@ -75,7 +75,8 @@ pub fn documents(mut report: Report, results: Results) -> Result<[(BlobPath, Vec
 
 /// Adds results to a finished campaign's folder.
 pub async fn add(folder: &Path, results: Results) -> Result<(), Error> {
-    let report = RunFiles::in_folder(folder).json(layout::REPORT_JSON).await?;
+    let mut report: Report = RunFiles::in_folder(folder).json(layout::REPORT_JSON).await?;
+    report.tracking = tracking::found_in(folder, &report.campaign.id).await?.or(report.tracking);
     let files = Files::new(folder);
     for (path, bytes) in documents(report, results)? {
         files.put(&path, &bytes).map_err(|error| Error::failed("the results cannot be written", error))?;

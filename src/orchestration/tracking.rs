@@ -7,7 +7,7 @@
 //!
 //! A note says only which run it is. What is sent is read from the run's files at that time, and is at least as new as
 //! the note. Sending it again changes nothing, see [`mlflow::track`], so that nothing rests on the lease that keeps two
-//! processes from sending the same.
+//! processes from sending the same. Where the server has the run is kept beside the run's state ([`found`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,15 +37,12 @@ use crate::{
     config::campaign::TrackerName,
     domain::{digest::Digest, id::CampaignId, problem::Problem, variant::Usage},
     providers::{ErrorKind, ProviderError, Services, mlflow::MlFlow},
-    report::Report,
+    report::{Report, Tracking},
     store::{self, BlobPath, Blobs, Embedded, Precondition},
 };
 
 /// How long a campaign may wait for the server.
 pub const AT_CLOSE: Duration = Duration::from_secs(15);
-
-/// How long the sweeper may.
-pub const AT_SWEEP: Duration = Duration::from_secs(45);
 
 /// Longer than anybody sends.
 const LEASE: Duration = Duration::from_secs(60);
@@ -86,19 +83,67 @@ pub enum Unsettled {
 /// Notes that the server is owed the run with this report. For the same state of a run it is always the same note.
 pub async fn owe(blobs: &dyn Blobs, instance: &Instance, report: Digest, told: Timestamp) -> Result<(), store::Error> {
     let run = Run { campaign: instance.campaign.clone(), generation: instance.generation };
-    let close = instance.stages.iter().rfind(|stage| stage.step.stage == Stage::Close);
-    let owed = Owed::V1 {
-        campaign: run.campaign.clone(),
-        generation: run.generation,
-        created: instance.created,
-        ended: close.map_or(instance.updated, |stage| stage.opened),
-        told,
-    };
-    let bytes = serde_json::to_vec(&owed).expect("a note is plain data");
+    let bytes = serde_json::to_vec(&Owed::of(instance, told)).expect("a note is plain data");
     match blobs.put(&run.tracking_note(report), bytes, Precondition::Absent).await {
         Ok(_) | Err(store::Error::AlreadyExists { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+impl Owed {
+    fn of(instance: &Instance, told: Timestamp) -> Self {
+        let close = instance.stages.iter().rfind(|stage| stage.step.stage == Stage::Close);
+        Self::V1 {
+            campaign: instance.campaign.clone(),
+            generation: instance.generation,
+            created: instance.created,
+            ended: close.map_or(instance.updated, |stage| stage.opened),
+            told,
+        }
+    }
+}
+
+/// `instances/<campaign>/<generation>/tracked.json`
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "schema")]
+enum Saved {
+    #[serde(rename = "tracked/1")]
+    V1(Tracking),
+}
+
+/// Where the server will have the run.
+pub fn place(server: &MlFlow, instance: &Instance) -> Tracking {
+    Tracking {
+        server: server.address(),
+        experiment: server.experiment.clone().unwrap_or_else(|| instance.campaign.to_string()),
+        tag: identity(&instance.campaign, instance.generation, instance.created),
+        run_id: None,
+    }
+}
+
+/// Where the server has the run; `None`: it was not sent yet.
+pub async fn found(blobs: &dyn Blobs, run: &Run) -> Result<Option<Tracking>, store::Error> {
+    match blobs.get(&run.tracked()).await {
+        // What another version kept is as good as nothing: it is there to be read by people.
+        Ok(blob) => Ok(serde_json::from_slice(&blob.bytes).map(|Saved::V1(tracking)| tracking).ok()),
+        Err(store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`found`], of what was run in a folder.
+pub async fn found_in(folder: &Path, id: &CampaignId) -> Result<Option<Tracking>, Error> {
+    if !Embedded::is_in(folder) {
+        return Ok(None);
+    }
+    let store = campaign::open(folder, id)?.store();
+    let Instance { campaign, generation, .. } = held(store.blobs.as_ref(), id).await?;
+    found(store.blobs.as_ref(), &Run { campaign, generation }).await.map_err(campaign::of_store)
+}
+
+/// One run and no other.
+fn identity(campaign: &CampaignId, generation: u32, created: Timestamp) -> String {
+    format!("{campaign}/{generation}/{created}")
 }
 
 impl Unsettled {
@@ -157,23 +202,26 @@ async fn settle_run(blobs: &Arc<dyn Blobs>, server: &MlFlow, notes: &[BlobPath])
         Err(store::Error::LeaseHeld { .. }) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let files = RunFiles::Store { blobs: Arc::clone(blobs), run };
-    let mut settled = send(&files, server, &owed).await;
-    if settled.is_ok() {
-        settled = delete_all(blobs.as_ref(), notes).await;
-    }
+    let files = RunFiles::Store { blobs: Arc::clone(blobs), run: run.clone() };
+    let settled = match send(&files, server, &owed).await {
+        Ok(tracking) => done(blobs.as_ref(), &run, tracking, notes).await,
+        Err(error) => Err(error),
+    };
     blobs.release(&lease).await?;
     settled
 }
 
-async fn delete_all(blobs: &dyn Blobs, notes: &[BlobPath]) -> Result<(), Unsettled> {
+/// The notes go last.
+async fn done(blobs: &dyn Blobs, run: &Run, tracking: Tracking, notes: &[BlobPath]) -> Result<(), Unsettled> {
+    let bytes = serde_json::to_vec(&Saved::V1(tracking)).expect("texts are plain data");
+    blobs.put(&run.tracked(), bytes, Precondition::None).await?;
     for note in notes {
         blobs.delete(note).await?;
     }
     Ok(())
 }
 
-async fn send(files: &RunFiles, server: &MlFlow, owed: &Owed) -> Result<(), Unsettled> {
+async fn send(files: &RunFiles, server: &MlFlow, owed: &Owed) -> Result<Tracking, Unsettled> {
     let tracked = tracked(files, owed).await.map_err(Unsettled::Unreadable)?;
     mlflow::track(server, &tracked).await.map_err(|fault| Unsettled::Provider(fault.into()))
 }
@@ -185,7 +233,7 @@ async fn tracked(files: &RunFiles, owed: &Owed) -> Result<Tracked, Error> {
     let root: audit::Root = files.json(audit::ROOT).await?;
     let mut tracked = Tracked {
         experiment: campaign.to_string(),
-        identity: format!("{campaign}/{generation}/{created}"),
+        identity: identity(campaign, *generation, *created),
         name: format!("{campaign} {generation}"),
         began: *created,
         ended: *ended,
@@ -307,11 +355,32 @@ pub async fn owe_results(folder: &Path) -> Result<(), Error> {
     }
     let id = frozen.campaign.campaign.id;
     let store = campaign::open(folder, &id)?.store();
-    let instance = store.blobs.get(&names::instance(&id)).await.map_err(campaign::of_store)?;
-    let instance: Instance = serde_json::from_slice(&instance.bytes)
-        .map_err(|error| Error::failed("the campaign's state cannot be read", error))?;
+    let instance = held(store.blobs.as_ref(), &id).await?;
     let report = Digest::of(files.bytes(&layout::blob(layout::REPORT_JSON)).await?);
     owe(store.blobs.as_ref(), &instance, report, Timestamp::now()).await.map_err(campaign::of_store)
+}
+
+async fn held(blobs: &dyn Blobs, id: &CampaignId) -> Result<Instance, Error> {
+    let instance = blobs.get(&names::instance(id)).await.map_err(campaign::of_store)?;
+    serde_json::from_slice(&instance.bytes).map_err(|error| Error::failed("the campaign's state cannot be read", error))
+}
+
+/// Sends results that were added to the copy of a run whose state is in another store. No note is left: the run's own files
+/// know nothing of them, so that whoever settled it would send the run without them.
+pub async fn tell_copy(folder: &Path, blobs: &Arc<dyn Blobs>, services: &Services) -> Result<(), Unsettled> {
+    let files = RunFiles::in_folder(folder);
+    let frozen = files.frozen().await.map_err(Unsettled::Unreadable)?;
+    if frozen.campaign.providers.tracking == TrackerName::None {
+        return Ok(());
+    }
+    let all = async {
+        // What is owed of the run itself goes first, or it would be told as it was before.
+        settle_all(blobs, services).await?;
+        let server = services.mlflow().map_err(Unsettled::NotSetUp)?;
+        let instance = held(blobs.as_ref(), &frozen.campaign.campaign.id).await.map_err(Unsettled::Unreadable)?;
+        send(&files, &server, &Owed::of(&instance, Timestamp::now())).await.map(drop)
+    };
+    timeout(AT_CLOSE, all).await.unwrap_or(Err(Unsettled::TooLong(AT_CLOSE)))
 }
 
 /// As [`owe_results`], and sends it where the server can be reached.
@@ -328,6 +397,13 @@ pub async fn tell_results(folder: &Path, services: &Services) -> Result<(), Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_earlier_version_kept_of_a_run_is_still_read() {
+        let json = include_str!("../../tests/data/formats/tracked-1.json");
+        let saved: Saved = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&saved).unwrap(), json.trim_end());
+    }
 
     #[test]
     fn what_an_earlier_version_owed_is_still_read() {

@@ -108,3 +108,48 @@ pub(super) fn wrong_address(name: &'static str, why: &InvalidAddress) -> Problem
 pub(super) fn wrong_key(name: &'static str, why: InvalidKey) -> Problem {
     Problem::new(format!("the setting {name}: {why}"), "copy the key once more")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    /// All settings that somebody looks at who has an address for each service, and no key.
+    fn read() -> BTreeSet<String> {
+        let asked: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+        let seen = Arc::clone(&asked);
+        let services = Services::new(move |name| {
+            seen.lock().unwrap().insert(name.to_owned());
+            let is_address = ["_ENDPOINT", "_URL", "_URI"].iter().any(|end| name.ends_with(end));
+            is_address.then(|| "http://127.0.0.1:1".to_owned())
+        });
+        let made = [
+            services.azure_openai().map(drop),
+            services.openai().map(drop),
+            services.content_safety().map(drop),
+            services.azure_search().map(drop),
+            services.mlflow().map(drop),
+        ];
+        drop(made);
+        let asked = asked.lock().unwrap();
+        asked.clone()
+    }
+
+    #[test]
+    fn what_the_templates_set_is_what_the_app_reads() {
+        let template = include_str!("../../infra/modules/app.bicep");
+        let is_provider_s = |name: &&str| {
+            ["AZURE_OPENAI", "AZURE_SEARCH", "AZURE_CONTENT", "MLFLOW"].iter().any(|start| name.starts_with(start))
+        };
+        let set = template.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name);
+        let set: BTreeSet<String> = set.filter(is_provider_s).map(str::to_owned).collect();
+        assert!(set.len() >= 6, "{set:?}");
+        assert!(set.is_subset(&read()), "{:?} are read by nobody", &set - &read());
+        // No key is among them: the app's identity has the roles.
+        assert!(!set.iter().any(|name| name.ends_with("KEY") || name.ends_with("TOKEN")), "{set:?}");
+    }
+}

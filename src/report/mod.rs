@@ -66,6 +66,22 @@ pub struct Report {
     /// Work that was given up, and that the campaign went on without.
     #[serde(default)]
     pub failures: Vec<FailedItem>,
+    /// `None`: it is tracked nowhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<Tracking>,
+}
+
+/// Where a tracking server has the run, or will have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracking {
+    /// Without user and password.
+    pub server: String,
+    pub experiment: String,
+    /// The value of its tag `cpo_run`: campaign, generation and start.
+    pub tag: String,
+    /// `None`: it was not there yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
 }
 
 /// The shape of `report.json`; any other is refused when it is read back.

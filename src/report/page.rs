@@ -190,7 +190,7 @@ mod tests {
 
     use crate::{
         domain::id::SegmentName,
-        report::{Report, sample},
+        report::{Report, Tracking, sample},
     };
 
     /// The page is written as XML as well as HTML, so that a strict parser can tell whether every element closes.
@@ -297,6 +297,28 @@ mod tests {
         assert!(!page.descendants().any(|node| ["script", "img"].contains(&node.tag_name().name())));
         assert!(!html.contains("<script") && !html.contains("<img"));
         assert!(page.descendants().any(|node| node.text() == Some(ATTACK)), "the text itself is shown");
+    }
+
+    #[test]
+    fn a_run_that_is_tracked_says_where_it_is_or_how_it_will_be_found() {
+        let mut report = sample::report();
+        assert!(!report.html().unwrap().contains("MLflow"));
+        let tracking = Tracking {
+            server: "https://tracking.example".to_owned(),
+            experiment: "spring".to_owned(),
+            tag: "spring/1/2026-11-23T04:00:00Z".to_owned(),
+            run_id: None,
+        };
+        let text = |report: &Report| {
+            let html = report.html().unwrap();
+            parse(&html).descendants().filter(Node::is_text).filter_map(|node| node.text()).collect::<String>()
+        };
+        report.tracking = Some(tracking.clone());
+        let page = text(&report);
+        assert!(page.contains("https://tracking.example, in the experiment spring. It is sent after"), "{page}");
+        assert!(page.contains("tags.cpo_run = 'spring/1/2026-11-23T04:00:00Z'"));
+        report.tracking = Some(Tracking { run_id: Some("0f3a".to_owned()), ..tracking });
+        assert!(text(&report).contains("in the experiment spring, as the run 0f3a."));
     }
 
     #[test]

@@ -341,6 +341,7 @@ pub fn report() -> Report {
         usage,
     };
     Report {
+        tracking: None,
         schema: Schema::V1,
         campaign: CampaignFacts {
             id: CampaignId::new("spring-pans").unwrap(),

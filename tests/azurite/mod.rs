@@ -7,7 +7,7 @@
 #![allow(dead_code)]
 
 #[path = "../npm/mod.rs"]
-mod npm;
+pub mod npm;
 
 use std::{
     fmt::Write as _,

@@ -1,5 +1,8 @@
 //! The clients of providers against servers: scripted ones, validating ones, real ones.
 
+mod app;
+#[path = "../azurite/mod.rs"]
+mod azurite;
 mod campaigns;
 mod commands;
 mod content_safety;
@@ -7,10 +10,10 @@ mod doubles;
 mod faults;
 mod llama;
 mod mlflow;
-#[path = "../npm/mod.rs"]
-mod npm;
 mod openai;
 mod prism;
 mod retrieval;
 mod scripted;
 mod service;
+
+use azurite::npm;

@@ -13,6 +13,7 @@ use crate::{
         mlflow::{Entry, Metric, MlFlow, Run},
         service::Fault,
     },
+    report::Tracking,
 };
 
 /// The tag that names a run.
@@ -22,7 +23,7 @@ const IDENTITY: &str = "cpo_run";
 const UPLOADED: &str = "cpo_sha256.";
 
 /// The run is complete on the server when it returns.
-pub async fn track(mlflow: &MlFlow, tracked: &Tracked) -> Result<(), Fault> {
+pub async fn track(mlflow: &MlFlow, tracked: &Tracked) -> Result<Tracking, Fault> {
     let name = mlflow.experiment.as_deref().unwrap_or(&tracked.experiment);
     let experiment = mlflow.experiment_id(name).await?;
     let run = the_run(mlflow, &experiment, tracked).await?;
@@ -43,7 +44,12 @@ pub async fn track(mlflow: &MlFlow, tracked: &Tracked) -> Result<(), Fault> {
     }
     mlflow.finish_run(id, tracked.ended).await?;
     tracing::info!(experiment = name, run = id, name = tracked.name, "the run is tracked");
-    Ok(())
+    Ok(Tracking {
+        server: mlflow.address(),
+        experiment: name.to_owned(),
+        tag: tracked.identity.clone(),
+        run_id: Some(id.clone()),
+    })
 }
 
 /// Made where there is none. Where two processes make one each at the same moment, or an answer was lost, the one with

@@ -378,6 +378,14 @@ pub async fn withdraw(client: &Search, documents: &BTreeSet<DocumentId>) -> Resu
     Ok(())
 }
 
+/// Removes a library from all our indexes. A campaign that still wants it uploads it again when it is next picked up.
+pub async fn forget(client: &Search, library: Digest) -> Result<(), ProviderError> {
+    for index in client.indexes().await?.iter().filter(|name| name.starts_with(INDEX)) {
+        client.remove(index, &Filter::Eq("library", library.to_string())).await?;
+    }
+    Ok(())
+}
+
 async fn withdraw_from(client: &Search, index: &str, documents: &BTreeSet<DocumentId>) -> Result<(), ProviderError> {
     let documents: Vec<&DocumentId> = documents.iter().collect();
     for some in documents.chunks(RECALLS) {

@@ -34,8 +34,11 @@ use crate::{
         instance::{Budget, Failure, Gate, Status},
         intake::{self, Pending, Started},
         listing::{InvalidPlace, Listed, Place},
+        names::Run,
         summary::{self, CustomerCounts, VariantCounts},
+        tracking,
     },
+    report::Tracking,
     store::BlobPath,
 };
 
@@ -354,6 +357,10 @@ struct Detail {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     counts: Option<Counts>,
+    /// Where the tracking server has it: `server`, `experiment`, `tag` (of the name `cpo_run`) and `run_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    tracking: Option<Tracking>,
     links: Links,
 }
 
@@ -386,6 +393,11 @@ async fn get(State(app): State<App>, Path(id): Path<CampaignId>) -> Result<axum:
         failure,
         reason,
         counts: counts(engine, &view).await?,
+        tracking: tracking::found(
+            engine.store.blobs.as_ref(),
+            &Run { campaign: id.clone(), generation: view.generation },
+        )
+        .await?,
         links: Links::of(&id),
         entry: Entry {
             status: Standing::of(&view.status, view.gate.is_some()),
@@ -451,6 +463,7 @@ async fn pending(engine: &Engine, id: CampaignId) -> Result<Detail, Refusal> {
         gate: None,
         budget: None,
         counts: None,
+        tracking: None,
         links: Links::of(&id),
         entry: Entry { id, status: Standing::Pending, created: since, updated: since, progress: Progress::default() },
     })

@@ -38,7 +38,7 @@ use crate::{
         summary::{self, CustomerCounts, VariantCounts},
         tracking,
     },
-    report::{FailedItem, FileEntry, PersonalMessages},
+    report::{FailedItem, FileEntry, PersonalMessages, Tracking},
     store::BlobPath,
 };
 
@@ -111,6 +111,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         ledger: &ledger,
         timings: summary::timings(records.instance),
         files: files.listed,
+        tracking: tracking(job),
     }
     .report();
     let html = report.html().map_err(|error| Trouble::Defect(error.into()))?;
@@ -144,6 +145,15 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         warnings,
     };
     Output::new(None, Usage::default(), &closed)
+}
+
+/// Where the run will be found: it is sent after the report.
+fn tracking(job: Job<'_>) -> Option<Tracking> {
+    if job.context.start.campaign.providers.tracking == TrackerName::None {
+        return None;
+    }
+    let server = job.workshop.providers.services.mlflow().ok()?;
+    Some(tracking::place(&server, job.records.instance))
 }
 
 const PLAN: &str = "plan";

@@ -61,7 +61,7 @@ use super::{
     instance::{Fact, Instance},
     item::Item,
     stage::{Agent, Stage},
-    tracking,
+    tracking, withdrawal,
 };
 use crate::{
     domain::{problem::Problem, variant::Usage},
@@ -77,6 +77,9 @@ pub const CALLS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
 /// How long a question waits for its turn: well below the time that an item has, which is meant for the answer.
 const TURN: Duration = Duration::from_secs(60);
 
+/// How long the sweeper waits for each of the services that are owed something.
+const AT_SWEEP: Duration = Duration::from_secs(45);
+
 /// Whoever does the items. The engine knows nothing else of them, so that its rules can be put to the test without
 /// them.
 #[async_trait]
@@ -84,8 +87,8 @@ pub trait Agents: fmt::Debug + Send + Sync {
     /// Does one item. `instance` is at least as new as the item's message.
     async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Setback>;
 
-    /// Sends what the tracking server is owed, as far as it takes it. What does not succeed is told in the log, and is
-    /// still owed.
+    /// Sends what the tracking server is owed, and removes from the search index what must not be there any more, as far
+    /// as they take it. What does not succeed is told in the log, and is still owed.
     async fn settle(&self) {}
 }
 
@@ -147,7 +150,14 @@ impl Agents for Workshop {
     }
 
     async fn settle(&self) {
-        self.settle_within(tracking::AT_SWEEP).await;
+        let withdrawn = withdrawal::settle(self.store.blobs.as_ref(), &self.providers.services);
+        let withdrawn = tokio::time::timeout(AT_SWEEP, withdrawn);
+        let (_, withdrawn) = tokio::join!(self.settle_within(AT_SWEEP), withdrawn);
+        match withdrawn {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the search index still holds what was recalled or purged"),
+            Err(_) => tracing::warn!("the search service took too long to remove what was recalled or purged"),
+        }
     }
 }
 

@@ -68,6 +68,15 @@ impl MlFlow {
         Ok(Self { service, host, experiment: settings.get("MLFLOW_EXPERIMENT_NAME") })
     }
 
+    /// As people know it, without a secret: none may stand in an address.
+    pub fn address(&self) -> String {
+        let root = self.service.address().as_str().trim_end_matches('/');
+        match &self.host {
+            Host::Server => root.to_owned(),
+            Host::Workspace(workspace) => format!("{root}/mlflow/v2.0/{workspace}"),
+        }
+    }
+
     /// The smallest call that tells whether it is there, and lets us in.
     pub async fn probe(&self) -> Result<(), Fault> {
         self.ask::<Value>(self.post("search experiments", "experiments/search", &json!({ "max_results": 1 }))).await?;

@@ -28,6 +28,9 @@ use crate::domain::problem::Problem;
 
 pub const NAME: &str = "azure_search";
 
+/// The setting with its address.
+pub const ENDPOINT: &str = "AZURE_SEARCH_ENDPOINT";
+
 /// Whom its tokens are for.
 const SCOPE: &str = "https://search.azure.com/.default";
 
@@ -47,7 +50,6 @@ impl Search {
     /// * `AZURE_SEARCH_SEMANTIC`: `on` or `off`. On if it is not said: a campaign asks once for each segment, channel and
     ///   locale, which is little, and a service without the ranker is asked without it.
     pub fn azure(settings: &Settings) -> Result<Self, Problem> {
-        const ENDPOINT: &str = "AZURE_SEARCH_ENDPOINT";
         const KEY: &str = "AZURE_SEARCH_API_KEY";
         const SEMANTIC: &str = "AZURE_SEARCH_SEMANTIC";
         let endpoint = settings.required(ENDPOINT, NAME, "https://NAME.search.windows.net")?;

@@ -8,4 +8,7 @@ mod fake;
 mod front;
 mod lost;
 mod real;
+mod served;
 mod workspace;
+
+pub use self::campaigns::nobody;

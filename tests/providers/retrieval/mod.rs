@@ -2,6 +2,7 @@
 //! service can do wrong.
 
 pub mod stand_in;
+mod withdrawals;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
