@@ -33,9 +33,9 @@ use cpo::{
         campaign::{self, Ended, Inputs, Means},
         stage::Stage,
         summary::Summary,
-        workshop::{CALLS, Providers},
+        workshop::Providers,
     },
-    providers::Services,
+    providers::{CALLS, Services},
 };
 use doubles::Index;
 use scripted::Scripted;

@@ -78,7 +78,7 @@ pub fn run(args: Args) -> Result<(), Error> {
     };
     let scratch =
         tempfile::tempdir().map_err(|error| Error::failed("a folder for files on their way cannot be made", error))?;
-    let workshop = Workshop::new(store.clone(), scratch.path().to_owned(), Providers::of_environment());
+    let workshop = Workshop::new(store.clone(), scratch.path().to_owned(), Providers::of_environment()?);
     let engine = Arc::new(Engine::new(store, Arc::new(workshop), Clock::default()));
     // Whatever the store does, it may do better later.
     let host = Host::new(Arc::clone(&engine), Duration::from_secs(args.visibility), SWEEP_EVERY, false);

@@ -41,7 +41,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<(), Error> {
     let inputs = Inputs { campaign_file: args.campaign, customers: args.customers, content: args.content };
-    let estimate = cli::block_on(estimate::estimate(inputs, Providers::of_environment()))?;
+    let estimate = cli::block_on(estimate::estimate(inputs, Providers::of_environment()?))?;
     match args.format {
         Format::Json => cli::print_json(&Told::of(&estimate))?,
         Format::Text => cli::print(&render(&estimate))?,

@@ -79,7 +79,7 @@ async fn serve(parent: Parent) -> Result<Ended, Error> {
     let scratch =
         tempfile::tempdir().map_err(|error| Error::failed("a folder for files on their way cannot be made", error))?;
     let store = account.store();
-    let workshop = Workshop::new(store.clone(), scratch.path().to_owned(), Providers::of_environment());
+    let workshop = Workshop::new(store.clone(), scratch.path().to_owned(), Providers::of_environment()?);
     let app = App {
         engine: Arc::new(Engine::new(store, Arc::new(workshop), Clock::default())),
         scratch: scratch.path().into(),

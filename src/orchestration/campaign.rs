@@ -92,7 +92,7 @@ impl Default for Means {
 }
 
 pub async fn run(inputs: Inputs, watcher: &(dyn Fn(Event) + Sync)) -> Result<Ended, Error> {
-    run_with(inputs, Means { providers: Providers::of_environment(), ..Means::default() }, watcher).await
+    run_with(inputs, Means { providers: Providers::of_environment()?, ..Means::default() }, watcher).await
 }
 
 /// As [`run`], with other means.

@@ -12,7 +12,6 @@ use super::{
     engine::Engine,
     stage::Agent,
     worker::{MAX_DELIVERIES, WorkError},
-    workshop,
 };
 use crate::store::{self, Delivery, QueueName};
 
@@ -67,7 +66,7 @@ impl Host {
         ];
         for agent in Agent::ALL {
             let at_once = match agent {
-                Agent::Retrieve | Agent::Generate | Agent::Screen => workshop::CALLS.get(),
+                Agent::Retrieve | Agent::Generate | Agent::Screen => self.engine.agents.calls().get(),
                 Agent::Segment | Agent::Experiment => cores + 1,
                 Agent::Close => 1,
             };

@@ -24,7 +24,7 @@ pub use self::{
     forecast::Forecast,
     limiter::{Limiter, Permit},
     meter::{Meter, Reserved},
-    services::{Services, Settings},
+    services::{CALLS, Services, Settings},
 };
 
 /// A provider gave no usable answer. Whoever asked must treat the question as unanswered: nothing is retrieved,

@@ -5,11 +5,19 @@
 
 use std::{
     env, fmt,
+    num::NonZeroUsize,
     sync::{Arc, OnceLock},
 };
 
 use super::{content_safety::ContentSafety, mlflow::MlFlow, openai::OpenAi, search::Search, service::InvalidAddress};
 use crate::{domain::problem::Problem, providers::credential::InvalidKey};
+
+/// Calls of one provider at once, where nobody says otherwise. The messages of a usual campaign are written together: what
+/// a provider does not bear it says, and gets fewer.
+pub const CALLS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
+
+/// More take more connections than a process is usually given.
+const MOST_CALLS: NonZeroUsize = NonZeroUsize::new(1_000).expect("1,000 is not 0");
 
 type Once<T> = OnceLock<Result<Arc<T>, Problem>>;
 
@@ -54,6 +62,18 @@ impl Services {
     /// Whether the operator has said anything of it.
     pub fn is_set(&self, name: &str) -> bool {
         self.settings.get(name).is_some()
+    }
+
+    /// `CPO_CALLS`: calls of one provider under way at once, as long as it bears them; else [`CALLS`].
+    pub fn calls(&self) -> Result<NonZeroUsize, Problem> {
+        const NAME: &str = "CPO_CALLS";
+        let Some(text) = self.settings.get(NAME) else { return Ok(CALLS) };
+        let calls = text.parse().ok().filter(|calls| *calls <= MOST_CALLS);
+        calls.ok_or_else(|| {
+            let remedy = "set it to how many calls a provider bears at once, e.g. 1 for a server on this machine, or \
+                          leave it out";
+            Problem::new(format!("the setting {NAME} is no number from 1 to {MOST_CALLS}"), remedy)
+        })
     }
 
     pub fn azure_openai(&self) -> Result<Arc<OpenAi>, Problem> {
@@ -151,5 +171,21 @@ mod tests {
         assert!(set.is_subset(&read()), "{:?} are read by nobody", &set - &read());
         // No key is among them: the app's identity has the roles.
         assert!(!set.iter().any(|name| name.ends_with("KEY") || name.ends_with("TOKEN")), "{set:?}");
+    }
+
+    #[test]
+    fn calls_at_once_are_a_number_within_reason_or_the_default() {
+        let calls = |said: Option<&'static str>| {
+            Services::new(move |name| said.filter(|_| name == "CPO_CALLS").map(str::to_owned)).calls()
+        };
+        for (said, expected) in
+            [(None, 64), (Some(""), 64), (Some(" 1 "), 1), (Some("200"), 200), (Some("1000"), 1_000)]
+        {
+            assert_eq!(calls(said).map(NonZeroUsize::get), Ok(expected), "{said:?}");
+        }
+        for nonsense in ["0", "-1", "1001", "1e2", "many", "18446744073709551616"] {
+            let problem = calls(Some(nonsense)).unwrap_err();
+            assert!(problem.message.contains("CPO_CALLS is no number from 1 to 1000"), "{nonsense}: {problem}");
+        }
     }
 }

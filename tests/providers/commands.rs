@@ -1,11 +1,21 @@
-//! The commands that look at providers before a campaign asks them: `cpo doctor` and `cpo estimate`, as processes.
+//! Commands and the settings of providers, as processes: `cpo doctor` and `cpo estimate`, which look at them before a
+//! campaign asks them, and `cpo run` as far as its settings say how it asks.
 
-use std::{fs, path::Path, process::Output};
+use std::{
+    fs,
+    path::Path,
+    process::Output,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::scripted::{Reply, Scripted};
+use crate::{
+    doubles,
+    scripted::{Reply, Scripted},
+};
 
 /// With these settings and no others.
 async fn cpo(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
@@ -38,17 +48,25 @@ async fn the_doctor_tells_of_each_provider_in_a_line_and_by_its_exit_code_whethe
 
     let output = cpo(&["doctor", "--format", "json"], &well).await;
     let told: Vec<_> = lines(&output).iter().map(|line| (line["used_for"].clone(), line["ok"].clone())).collect();
-    assert_eq!(told, [(json!("generation"), json!(true)), (json!("storage"), json!(true))], "{}", all(&output));
+    let expected = ["generation", "calls", "storage"].map(|used_for| (json!(used_for), json!(true)));
+    assert_eq!(told, expected, "{}", all(&output));
     assert_eq!(output.status.code(), Some(0));
 
     let mut settings = well.to_vec();
     settings.extend(safety.iter().map(|(name, value)| (*name, value.as_str())));
     let output = cpo(&["doctor", "--format", "json"], &settings).await;
     let told = lines(&output);
-    assert_eq!((told.len(), told[0]["ok"].as_bool(), told[1]["ok"].as_bool()), (3, Some(true), Some(false)));
+    assert_eq!((told.len(), told[0]["ok"].as_bool(), told[1]["ok"].as_bool()), (4, Some(true), Some(false)));
     assert!(told[1]["remedy"].as_str().unwrap().contains("Cognitive Services User"), "{}", told[1]);
     assert_eq!(output.status.code(), Some(1));
     assert!(!all(&output).contains("hunter2"));
+
+    let nonsense = [well.as_slice(), &[("CPO_CALLS", "many")]].concat();
+    let output = cpo(&["doctor", "--format", "json"], &nonsense).await;
+    let told = lines(&output);
+    assert_eq!((told[0]["ok"].as_bool(), told[1]["ok"].as_bool()), (Some(true), Some(false)));
+    assert!(told[1]["says"].as_str().unwrap().contains("CPO_CALLS"), "{}", told[1]);
+    assert_eq!(output.status.code(), Some(1));
 
     let settings = [("OPENAI_BASE_URL", broken.as_str()), ("OPENAI_MODEL", "local")];
     let output = cpo(&["doctor"], &settings).await;
@@ -96,4 +114,37 @@ async fn an_estimate_over_the_budget_is_shown_and_refused_and_nobody_is_asked() 
     assert!(table.contains("together") && table.contains("This rests on:"), "{table}");
     assert!(problem.contains("budget.max_usd") && problem.contains("fix: raise the budget"), "{problem}");
     assert_eq!(server.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_run_makes_no_more_calls_at_once_than_the_setting_says() {
+    const TAKES: Duration = Duration::from_millis(100);
+    let calls: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let seen = Arc::clone(&calls);
+    let server = Scripted::start(move |request| {
+        seen.lock().unwrap().push(Instant::now());
+        doubles::writes(request).after(TAKES)
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join("spring").join(name).display().to_string();
+    cpo(&["init", &path("")], &[]).await;
+    let campaign = path("campaign.toml");
+    let starter = fs::read_to_string(&campaign).unwrap();
+    fs::write(&campaign, format!("{starter}\n[providers]\ngeneration = \"openai\"\n")).unwrap();
+    let base = format!("{}/v1", server.url());
+    let (customers, out) = (path("customers.csv"), path("out"));
+    let run = ["run", &campaign, "--customers", &customers, "--out", &out];
+    let settings = [("OPENAI_BASE_URL", base.as_str()), ("OPENAI_MODEL", "local")];
+
+    let nonsense = cpo(&run, &[settings.as_slice(), &[("CPO_CALLS", "0")]].concat()).await;
+    assert_eq!((nonsense.status.code(), calls.lock().unwrap().len()), (Some(2), 0), "{}", all(&nonsense));
+    assert!(all(&nonsense).contains("CPO_CALLS is no number from 1 to 1000"), "{}", all(&nonsense));
+
+    let done = cpo(&run, &[settings.as_slice(), &[("CPO_CALLS", "2")]].concat()).await;
+    assert_eq!(done.status.code(), Some(0), "{}", all(&done));
+    let calls = calls.lock().unwrap();
+    assert!(calls.len() > 4, "{}", calls.len());
+    // A third begins when one of two has ended.
+    assert!(calls.windows(3).all(|three| three[2] - three[0] >= TAKES), "{calls:?}");
 }

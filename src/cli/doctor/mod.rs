@@ -40,6 +40,7 @@ pub fn run(args: Args) -> Result<(), Error> {
     let services = Services::from_environment();
     let examined = cli::block_on(async {
         let mut examined = examine(&services, campaign.as_ref()).await;
+        examined.push(calls(&services));
         examined.push(storage(|name| env::var(name).ok()).await);
         Ok(examined)
     })?;
@@ -237,6 +238,15 @@ async fn examine(services: &Services, campaign: Option<&Campaign>) -> Vec<Examin
         examined.push(Examined { provider: subject.provider(), used_for: subject.used_for(), found });
     }
     examined
+}
+
+/// The setting that counts for every provider.
+fn calls(services: &Services) -> Examined {
+    let found = match services.calls() {
+        Ok(calls) => Ok(format!("at most {calls} calls at once (CPO_CALLS)")),
+        Err(problem) => Err(problem.into()),
+    };
+    Examined { provider: "each", used_for: "calls", found }
 }
 
 /// The account of the app's settings: whether it can be read. Without one there is nothing to fail.

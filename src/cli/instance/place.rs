@@ -124,9 +124,9 @@ impl Place {
     }
 }
 
-/// One that may take turns, and is asked to do no work.
+/// One that may take turns, and is asked to do no work: without providers.
 fn engine(store: Store) -> Engine {
-    let workshop = Workshop::new(store.clone(), std::env::temp_dir(), Providers::of_environment());
+    let workshop = Workshop::new(store.clone(), std::env::temp_dir(), Providers::default());
     Engine::new(store, Arc::new(workshop), Clock::default())
 }
 

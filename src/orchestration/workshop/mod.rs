@@ -65,14 +65,10 @@ use super::{
 };
 use crate::{
     domain::{problem::Problem, variant::Usage},
-    providers::{ErrorKind, Limiter, ProviderError},
+    providers::{CALLS, ErrorKind, Limiter, ProviderError},
     store::{self, Store},
     telemetry::{self, Outcome},
 };
-
-/// Calls of one provider under way at once, as long as it bears them; a host has as many items of an agent in hand. The
-/// messages of a usual campaign are written together: what a provider does not bear it says, and gets fewer.
-pub const CALLS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
 
 /// How long a question waits for its turn: well below the time that an item has, which is meant for the answer.
 const TURN: Duration = Duration::from_secs(60);
@@ -86,6 +82,11 @@ const AT_SWEEP: Duration = Duration::from_secs(45);
 pub trait Agents: fmt::Debug + Send + Sync {
     /// Does one item. `instance` is at least as new as the item's message.
     async fn perform(&self, item: &Item, instance: &Instance) -> Result<Output, Setback>;
+
+    /// How many items that ask a provider are of use at once: as many as it gets calls.
+    fn calls(&self) -> NonZeroUsize {
+        CALLS
+    }
 
     /// Sends what the tracking server is owed, and removes from the search index what must not be there any more, as far
     /// as they take it. What does not succeed is told in the log, and is still owed.
@@ -113,7 +114,7 @@ struct Limits {
 
 impl Workshop {
     pub fn new(store: Store, scratch: PathBuf, providers: Providers) -> Self {
-        let [retriever, writer, screen] = [CALLS; 3].map(Limiter::new);
+        let [retriever, writer, screen] = [providers.calls; 3].map(Limiter::new);
         let limits = Limits { retriever, writer, screen };
         Self { store, scratch, providers, limits, contexts: Contexts::default() }
     }
@@ -147,6 +148,10 @@ impl Agents for Workshop {
             Stage::Deliver => Ok(deliver::perform(job).await?),
             Stage::Close => Ok(close::perform(job).await?),
         }
+    }
+
+    fn calls(&self) -> NonZeroUsize {
+        self.providers.calls
     }
 
     async fn settle(&self) {

@@ -1,6 +1,6 @@
 //! Who answers the agents' questions.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, num::NonZeroUsize, sync::Arc};
 
 use crate::{
     agents::{
@@ -13,7 +13,7 @@ use crate::{
         campaign::{EmbedderName, RetrieverName, ScreenName, TrackerName, WriterName},
     },
     domain::problem::Problem,
-    providers::{Services, openai::OpenAi, search::Search},
+    providers::{CALLS, Services, openai::OpenAi, search::Search},
 };
 
 /// A screen, and the shields of its service.
@@ -26,19 +26,27 @@ pub struct Providers {
     pub writer: Arc<dyn Writer>,
     pub screen: Arc<dyn HarmScreen>,
     pub services: Arc<Services>,
+    /// Of one provider, under way at once: the most that an agent asks.
+    pub calls: NonZeroUsize,
 }
 
 impl Default for Providers {
     /// Those that need no service, and no service.
     fn default() -> Self {
-        Self { writer: Arc::new(Composer), screen: Arc::new(Lexicon::default()), services: Arc::new(Services::none()) }
+        Self {
+            writer: Arc::new(Composer),
+            screen: Arc::new(Lexicon::default()),
+            services: Arc::new(Services::none()),
+            calls: CALLS,
+        }
     }
 }
 
 impl Providers {
     /// With the services of the environment's settings.
-    pub fn of_environment() -> Self {
-        Self { services: Arc::new(Services::from_environment()), ..Self::default() }
+    pub fn of_environment() -> Result<Self, Problem> {
+        let services = Services::from_environment();
+        Ok(Self { calls: services.calls()?, services: Arc::new(services), ..Self::default() })
     }
 
     /// Those that the campaign names. One that is not set up here is a problem, before anything is asked.
