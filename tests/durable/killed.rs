@@ -177,9 +177,9 @@ async fn records(store: Option<&Store>, stage: Stage) -> BTreeMap<BlobPath, Vec<
 async fn kept(store: Option<&Store>) -> BTreeSet<(u32, u64)> {
     let mut kept = BTreeSet::new();
     let Some(store) = store else { return kept };
-    for shard in 0.. {
+    for shard in 0..48 / SHARD_ROWS {
         let path = real::run().spent(Stage::Personalize.into(), shard, 1);
-        let Ok(log) = store.blobs.get(&path).await else { break };
+        let Ok(log) = store.blobs.get(&path).await else { continue };
         for line in serde_json::Deserializer::from_slice(&log.bytes).into_iter::<serde_json::Value>() {
             let line = line.unwrap();
             let row = line["kept"]["judged"]["row"].as_u64().unwrap();

@@ -46,7 +46,7 @@ use std::{fmt, future::Future, io, num::NonZeroUsize, path::PathBuf, sync::Arc, 
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 pub use self::{
     close::Closed, collect::Collected, design::Designed, ingest::Admitted, playbook::Playbook, providers::Providers,
@@ -65,6 +65,7 @@ use super::{
 };
 use crate::{
     domain::{problem::Problem, variant::Usage},
+    ingest::PERSONAL_SHARD_ROWS,
     providers::{CALLS, ErrorKind, Limiter, ProviderError},
     store::{self, Store},
     telemetry::{self, Outcome},
@@ -110,12 +111,22 @@ struct Limits {
     retriever: Limiter,
     writer: Limiter,
     screen: Limiter,
+    /// Shards whose customers are written to at the same time: enough of them to keep the writer busy. Of more each would
+    /// take the longer, until its time is over.
+    desks: Semaphore,
+}
+
+impl Limits {
+    fn new(calls: NonZeroUsize) -> Self {
+        let desks = Semaphore::new((2 * calls.get()).div_ceil(PERSONAL_SHARD_ROWS));
+        let [retriever, writer, screen] = [calls; 3].map(Limiter::new);
+        Self { retriever, writer, screen, desks }
+    }
 }
 
 impl Workshop {
     pub fn new(store: Store, scratch: PathBuf, providers: Providers) -> Self {
-        let [retriever, writer, screen] = [providers.calls; 3].map(Limiter::new);
-        let limits = Limits { retriever, writer, screen };
+        let limits = Limits::new(providers.calls);
         Self { store, scratch, providers, limits, contexts: Contexts::default() }
     }
 
@@ -203,6 +214,12 @@ async fn compute<T: Send + 'static>(
     }
 }
 
+/// There was no room for the question, and there may be at any moment.
+fn put_off(message: String) -> ProviderError {
+    let kind = ErrorKind::Throttled { retry_after: Some(Duration::from_secs(1)) };
+    ProviderError { provider: "limiter", kind, message }
+}
+
 /// A provider's answer, when it is the question's turn; the limiter hears how the provider took it. Where the turn does
 /// not come, the provider is too busy, and the question is put off as if the provider had said so itself.
 async fn answered<T>(
@@ -211,8 +228,7 @@ async fn answered<T>(
     question: impl Future<Output = Result<T, ProviderError>>,
 ) -> Result<T, ProviderError> {
     let Ok(permit) = tokio::time::timeout(TURN, limiter.acquire()).await else {
-        let message = format!("its turn did not come within {} s", TURN.as_secs());
-        return Err(ProviderError { provider: "limiter", kind: ErrorKind::Throttled { retry_after: None }, message });
+        return Err(put_off(format!("its turn did not come within {} s", TURN.as_secs())));
     };
     let since = Instant::now();
     let answer = question.await;

@@ -17,7 +17,8 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Job, Output, Setback, Trouble, answered, compute, design::ASKED, label, providers::Chosen, retrieve, screen,
+    Job, Output, Setback, TURN, Trouble, answered, compute, design::ASKED, label, providers::Chosen, put_off, retrieve,
+    screen,
 };
 use crate::{
     agents::{
@@ -74,11 +75,9 @@ struct Written {
 /// Customers under way together; how many of their questions are, the providers' limiters say.
 const TOGETHER: usize = PERSONAL_SHARD_ROWS;
 
-/// A shard has so much of the time of an item, and what is left for the next try then. What was asked by then and not
-/// answered counts as paid.
-const ENOUGH: Duration = ITEM_TIME.saturating_sub(Duration::from_secs(20));
-/// When the next try is.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Of an item's time, so much is left for a shard after it has waited for its turn. What is not done by then is left for
+/// the next try; what was asked and not answered counts as paid.
+const ENOUGH: Duration = ITEM_TIME.saturating_sub(Duration::from_secs(80));
 
 /// What a customer's message may cost at most.
 pub fn most(campaign: &Campaign, providers: &Chosen) -> Usd {
@@ -93,6 +92,8 @@ pub fn shielded(campaign: &Campaign, providers: &Chosen) -> Usd {
 }
 
 pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
+    let free = tokio::time::timeout(TURN, job.workshop.limits.desks.acquire());
+    let Ok(_desk) = free.await else { return Err(put_off("all shards that are in hand are slow".to_owned()).into()) };
     let desk = Desk::open(job).await?;
     let mut kept = KeptSoFar::read(job).await?;
     let left: Vec<&Addressee> = desk.addressees.iter().filter(|one| !kept.judged.contains_key(&one.row)).collect();
@@ -309,17 +310,13 @@ impl<'a> Desk<'a> {
     ) -> Result<T, Trouble> {
         let limits = &self.job.workshop.limits;
         let limiter = if agent == Agent::Screen { &limits.screen } else { &limits.writer };
-        let put_off = || {
-            let message = "the time for its shard was over".to_owned();
-            let kind = ErrorKind::Throttled { retry_after: Some(AGAIN) };
-            ProviderError { provider: "limiter", kind, message }
-        };
+        let late = || put_off("the time for its shard was over".to_owned());
         if Instant::now() >= self.until {
-            return Err(put_off().into());
+            return Err(late().into());
         }
         match timeout_at(self.until, answered(agent, limiter, question)).await {
             Ok(answer) => Ok(answer?),
-            Err(_) => Err(put_off().into()),
+            Err(_) => Err(late().into()),
         }
     }
 
