@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
-    doubles,
+    azurite, doubles,
+    mlflow::nobody,
     scripted::{Reply, Scripted},
 };
 
@@ -72,6 +73,31 @@ async fn the_doctor_tells_of_each_provider_in_a_line_and_by_its_exit_code_whethe
     let output = cpo(&["doctor"], &settings).await;
     assert!(all(&output).contains("FAILS") && all(&output).contains("fix: "), "{}", all(&output));
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn the_doctor_says_whether_blobs_or_queues_of_an_account_do_not_work_and_leaves_nothing_in_them() {
+    let account = azurite::account();
+    let (blobs, queues) = account.rsplit_once(";QueueEndpoint=").unwrap();
+    let name = queues.rsplit('/').next().unwrap();
+    let no_queues = format!("{blobs};QueueEndpoint={}/{name}", nobody());
+    let wrong_key = account.replace(azurite::KEY, "c29tZWJvZHkgZWxzZSdz");
+    for (setting, status, says) in [
+        (&account, 0, "blobs and queues took and gave back"),
+        (&no_queues, 1, "blobs work, queues do not: doctor"),
+        (&wrong_key, 1, "blobs: doctor/"),
+    ] {
+        let output = cpo(&["doctor", "--format", "json"], &[("CPO_STORAGE", setting)]).await;
+        let told = lines(&output).remove(0);
+        assert_eq!(told["provider"], "azure_storage");
+        assert!(told["says"].as_str().unwrap().starts_with(says), "{told}");
+        assert_eq!(output.status.code(), Some(status), "{told}");
+        assert!(!all(&output).contains(azurite::KEY));
+    }
+    let store = cpo::store::Azure::open(&account).unwrap().store();
+    assert_eq!(store.blobs.list(None).await.unwrap(), []);
+    let queue = cpo::store::QueueName::new("doctor").unwrap();
+    assert_eq!(store.queues.receive(&queue, 32, std::time::Duration::from_secs(1)).await.unwrap(), []);
 }
 
 #[tokio::test]

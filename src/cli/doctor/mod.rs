@@ -1,8 +1,13 @@
 //! `cpo doctor`: whether the providers and the storage can be used, and if not, what to mend.
 
 mod diagnosis;
+mod storage;
 
-use std::{env, path::PathBuf, time::Instant};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
@@ -16,7 +21,6 @@ use crate::{
         campaign::{EmbedderName, RetrieverName, ScreenName, TrackerName, WriterName},
     },
     providers::{Services, service::Fault},
-    store::{Azure, BlobPath, Store},
 };
 
 /// Check every provider that the campaign names, or without one all that the environment sets up, and the storage.
@@ -41,7 +45,7 @@ pub fn run(args: Args) -> Result<(), Error> {
     let examined = cli::block_on(async {
         let mut examined = examine(&services, campaign.as_ref()).await;
         examined.push(calls(&services));
-        examined.push(storage(|name| env::var(name).ok()).await);
+        examined.push(storage::examine(|name| env::var(name).ok(), Path::new(".")).await);
         Ok(examined)
     })?;
     match args.format {
@@ -247,43 +251,6 @@ fn calls(services: &Services) -> Examined {
         Err(problem) => Err(problem.into()),
     };
     Examined { provider: "each", used_for: "calls", found }
-}
-
-/// The account of the app's settings: whether it can be read. Without one there is nothing to fail.
-async fn storage(setting: impl Fn(&str) -> Option<String>) -> Examined {
-    let names = [
-        "CPO_STORAGE",
-        "AzureWebJobsStorage",
-        "AzureWebJobsStorage__blobServiceUri",
-        "AzureWebJobsStorage__accountName",
-    ];
-    if names.iter().all(|name| setting(name).is_none()) {
-        let found = Ok("no account is set: campaigns are kept in the output folder".to_owned());
-        return Examined { provider: "embedded", used_for: "storage", found };
-    }
-    let found = match Azure::of_app(setting) {
-        Ok(account) => read(&account.store()).await,
-        Err(error) => Err(Diagnosis {
-            wrong: error.to_string(),
-            remedy: "set CPO_STORAGE to a connection string or to the blob endpoint's URL".to_owned(),
-        }),
-    };
-    Examined { provider: "azure_storage", used_for: "storage", found }
-}
-
-async fn read(store: &Store) -> Found {
-    let since = Instant::now();
-    let nothing = BlobPath::new("doctor").expect("it is a blob's name");
-    match store.blobs.list(Some(&nothing)).await {
-        Ok(_) => Ok(format!("blobs answered in {} ms", since.elapsed().as_millis())),
-        Err(error) => Err(Diagnosis {
-            wrong: error.to_string(),
-            remedy:
-                "check the account's name and key; without a key the identity needs the roles Storage Blob Data Owner \
-                     and Storage Queue Data Contributor, and the account's network rules must let it in"
-                    .to_owned(),
-        }),
-    }
 }
 
 fn render(examined: &[Examined]) -> String {

@@ -92,10 +92,3 @@ async fn a_setting_that_is_not_there_is_named_and_what_nobody_needs_is_not_looke
     let found = examine(&all, Some(&campaign)).await.remove(0).found.unwrap_err();
     assert!(found.remedy.contains("AZURE_OPENAI_DEPLOYMENT"), "{found:?}");
 }
-
-#[tokio::test]
-async fn storage_that_cannot_be_used_says_so_and_none_is_no_failure() {
-    assert!(storage(|_| None).await.found.is_ok());
-    let nonsense = storage(|name| (name == "CPO_STORAGE").then(|| "secret".to_owned())).await.found.unwrap_err();
-    assert!(!nonsense.wrong.contains("secret") && nonsense.remedy.contains("CPO_STORAGE"), "{nonsense:?}");
-}
