@@ -83,7 +83,10 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let ledger = Ledger::new(answers.entries, designed.estimate.clone(), cap, reserved, contactable);
     let mut files = Files { recorder: Recorder::new(records.run.campaign.clone()), listed: Vec::new() };
     let model_file = super::fit::model(context, records).await?;
-    files.add_all(admitted, &model_file, designed, &collected, &released, &personal, &deliveries);
+    files.add_all(admitted, &model_file, designed, &collected, &released);
+    let what = "every message for one customer with claims, sources and verdict";
+    files.add_tables(CONTENT, layout::MESSAGES, what, &personal.files);
+    files.add_tables(DELIVERIES, layout::DELIVERIES, "what becomes of every customer", &deliveries.tables);
     let written = folder.replace(&standing, layout::blob(layout::LEDGER), to_json(&ledger)?).await?;
     files.add(LEDGER, "what every provider call cost", &written);
     let (root, audit) = audit::documents(&files.recorder);
@@ -328,7 +331,7 @@ struct Files {
 }
 
 impl Files {
-    /// In the order of the stages.
+    /// What comes before the customers' messages, in the order of the stages.
     fn add_all(
         &mut self,
         admitted: &Admitted,
@@ -336,8 +339,6 @@ impl Files {
         designed: &Designed,
         collected: &Collected,
         released: &Released,
-        personal: &Personal,
-        deliveries: &Deliveries,
     ) {
         self.add(INGEST, "rows that could not be used, with line, column and reason", &admitted.quarantine);
         self.add(INGEST, "customers who may not be contacted, with the reason", &admitted.suppressed);
@@ -350,9 +351,6 @@ impl Files {
         self.add(EXPERIMENT, "what the test can and cannot find out", &designed.design);
         self.add(CONTENT, "the passages each segment's messages may draw on", &collected.passages);
         self.add(CONTENT, "every variant with claims, sources and verdicts", &released.variants);
-        let what = "every message for one customer with claims, sources and verdict";
-        self.add_tables(CONTENT, layout::MESSAGES, what, &personal.files);
-        self.add_tables(DELIVERIES, layout::DELIVERIES, "what becomes of every customer", &deliveries.tables);
     }
 
     fn add(&mut self, segment: &str, what: &str, written: &Written) {
