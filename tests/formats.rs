@@ -9,7 +9,7 @@ use cpo::{
             deliveries::{Counts, Tally as DeliveryTally},
             design::Design,
         },
-        generation::{Brief, Source, Writer as _, composer::Composer, phrases},
+        generation::{Brief, Source, Writer as _, composer::Composer, messages::PersonalMessage, phrases},
         retrieval::{Hit, Query, Retrieved, Retriever as _, full_text::FullText, library::Library},
         safety::{Gate, Lexicon},
         segmentation::{Fitter, Model, Next, Plan, Profile, Tally},
@@ -188,6 +188,9 @@ fn a_pending_start_of_every_version_is_still_read_and_one_of_a_later_version_is_
 fn every_format_of_a_finished_campaign_is_still_read() {
     let frozen: Frozen = read("campaign-1");
     assert_eq!(Digest::of_json(&frozen.campaign).unwrap(), frozen.digest);
+    let message: PersonalMessage = read("message-1");
+    assert_eq!((message.customer_id.as_str(), message.variant.claims.len()), ("C-004", 3));
+
     let variants: Variants = read("variants-1");
     assert!(variants.variants.iter().any(|variant| variant.verdict.decision == Decision::Approved));
     let ledger: Ledger = read("ledger-1");

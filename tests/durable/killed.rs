@@ -182,7 +182,8 @@ async fn kept(store: Option<&Store>) -> BTreeSet<(u32, u64)> {
         let Ok(log) = store.blobs.get(&path).await else { continue };
         for line in serde_json::Deserializer::from_slice(&log.bytes).into_iter::<serde_json::Value>() {
             let line = line.unwrap();
-            let row = line["kept"]["judged"]["row"].as_u64().unwrap();
+            assert!(line["kept"]["judged"].is_object(), "{line}");
+            let row = line["kept"]["row"].as_u64().unwrap();
             assert!(kept.insert((shard, row)), "paid for twice: {line}");
         }
     }

@@ -51,19 +51,28 @@ pub struct Personalized {
     pub messages: audit::Written,
 }
 
-/// What is kept of a customer, by the row of the shard.
+/// What is kept of a customer's message.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    schema: KeptSchema,
+    /// Of the shard.
+    row: u32,
+    #[serde(flatten)]
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum KeptSchema {
+    #[serde(rename = "kept/1")]
+    V1,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kept {
+enum What {
     /// The screen had no verdict yet.
-    Draft {
-        row: u32,
-        written: Written,
-    },
-    Judged {
-        row: u32,
-        variant: Variant,
-    },
+    Draft(Written),
+    Judged(Variant),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -146,10 +155,10 @@ impl KeptSoFar {
         let item = job.item;
         let all = spent::kept(job.records.blobs, job.records.run, item.step, item.index, item.attempt).await?;
         let mut kept = Self { judged: BTreeMap::new(), drafts: BTreeMap::new() };
-        for one in all {
-            match one {
-                Kept::Judged { row, variant } => drop(kept.judged.entry(row).or_insert(variant)),
-                Kept::Draft { row, written } => drop(kept.drafts.entry(row).or_insert(written)),
+        for Kept { row, what, .. } in all {
+            match what {
+                What::Judged(variant) => drop(kept.judged.entry(row).or_insert(variant)),
+                What::Draft(written) => drop(kept.drafts.entry(row).or_insert(written)),
             }
         }
         Ok(kept)
@@ -233,15 +242,12 @@ impl<'a> Desk<'a> {
         let meter = Meter::new(share);
         let mut draft = written;
         let result = self.judged(to, &mut draft, &meter).await;
-        let (kept, failed) = match result {
-            Ok(variant) => (Some(Kept::Judged { row: to.row, variant }), None),
-            Err(trouble) => {
-                // What was known before is kept already.
-                let is_new = meter.spent() != Usage::default();
-                let kept = draft.filter(|_| is_new).map(|written| Kept::Draft { row: to.row, written });
-                (kept, Some(trouble))
-            }
+        let (what, failed) = match result {
+            Ok(variant) => (Some(What::Judged(variant)), None),
+            // What was known before is kept already.
+            Err(trouble) => (draft.filter(|_| meter.spent() != Usage::default()).map(What::Draft), Some(trouble)),
         };
+        let kept = what.map(|what| Kept { schema: KeptSchema::V1, row: to.row, what });
         Try { usage: meter.spent(), kept, failed }
     }
 
@@ -345,5 +351,18 @@ impl<'a> Desk<'a> {
         let lines = messages::to_lines(&messages)?;
         let messages = self.job.folder().put(path, lines.into()).await?;
         Ok(Personalized { counts, messages })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_version_kept_is_still_read() {
+        let json = include_str!("../../../tests/data/formats/kept-1.json");
+        let kept: Kept = serde_json::from_str(json).unwrap();
+        assert!(matches!(&kept.what, What::Judged(variant) if !variant.claims.is_empty()));
+        assert_eq!(serde_json::to_string(&kept).unwrap(), json.trim_end());
     }
 }
