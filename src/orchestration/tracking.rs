@@ -260,6 +260,9 @@ async fn tracked(files: &RunFiles, owed: &Owed) -> Result<Tracked, Error> {
     let writers: BTreeSet<_> = report.variants.iter().map(|variant| &*variant.writer).collect();
     tracked.tag("cpo_writer", writers.into_iter().collect::<Vec<_>>().join(", "));
     tracked.variants(&report.variants);
+    if let Some(personal) = &report.personal {
+        tracked.personal(&personal.counts);
+    }
     tell_customers(&mut tracked, &report);
     tell_costs(&mut tracked, &report);
     if let Some(results) = &report.results {

@@ -8,9 +8,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    agents::experimentation::{
-        analysis::{Decision, Interval, Results},
-        design::Design,
+    agents::{
+        experimentation::{
+            analysis::{Decision, Interval, Results},
+            design::Design,
+        },
+        generation::messages::Counts,
     },
     config::Campaign,
     domain::{digest::Digest, variant::Variant, verdict},
@@ -112,6 +115,15 @@ impl Tracked {
         self.metric(&format!("{at}.blocked"), blocked);
         self.metric(&format!("{at}.needs_review"), count(NeedsReview));
         self.metric(&format!("{at}.blocked_share"), blocked / all);
+    }
+
+    /// Of the messages for single customers.
+    pub fn personal(&mut self, counts: &Counts) {
+        self.metric("personal.generated", counts.written() as f64);
+        self.metric("personal.approved", counts.approved as f64);
+        self.metric("personal.blocked", counts.blocked as f64);
+        self.metric("personal.needs_review", counts.needs_review as f64);
+        self.metric("personal.unknown", counts.unknown as f64);
     }
 
     /// What outcomes say, as far as they are known.
