@@ -442,6 +442,24 @@ async fn an_attack_in_a_passage_is_found_where_it_is_and_no_passage_is_asked_abo
 }
 
 #[tokio::test]
+async fn what_one_call_judged_stays_judged_where_another_failed() {
+    let server = server("shieldPrompt", |request| {
+        let is_last = request.json()["documents"].as_array().unwrap().len() == 1;
+        if is_last && request.number < 2 { Reply::empty(429) } else { good(request) }
+    })
+    .await;
+    let shields = PromptShields::new(client(&server), Prices::default());
+    let library = Library::new(vec![document("kettle", &["One.", "Two.", "Three.", "Four.", "Five.", "Six."])]);
+    let [document] = library.documents() else { unreachable!() };
+    let passages: Vec<_> = document.passages.iter().map(|passage| (document, passage)).collect();
+    let meter = Meter::new(cost(6));
+    let error = shields.attacked_passages(&passages, &meter).await.unwrap_err();
+    assert_eq!((error.kind, meter.spent().cost_usd), (ErrorKind::Throttled { retry_after: None }, cost(5)));
+    assert!(shields.attacked_passages(&passages, &meter).await.unwrap().is_empty());
+    assert_eq!((meter.spent().cost_usd, server.requests().len()), (cost(6), 3));
+}
+
+#[tokio::test]
 async fn a_customer_s_values_are_searched_for_attacks_and_nothing_of_them_is_kept() {
     let server = attacked().await;
     let shields = PromptShields::new(client(&server), Prices::default());
