@@ -19,8 +19,8 @@ use cpo::{
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::{Fault, Faulty, assert_none, let_time_pass};
-use crate::scripted::{Refusing, Reply, Request, Scripted};
+use super::{Fault, assert_none, let_time_pass};
+use crate::scripted::{Reply, Request, Scripted};
 
 const TOKEN: &str = "t0ken-that-nobody-may-see";
 
@@ -117,7 +117,7 @@ async fn without_a_token_of_entra_nothing_is_sent_and_only_what_passes_by_itself
     drop(Service::new("test", "https://a.example", Credential::Nobody));
     let file = tempfile::NamedTempFile::new().unwrap();
     let cell = async |fault: Fault| {
-        let server = Faulty::start(fault, entra).await;
+        let server = fault.shown(entra).await;
         let credential = workload(&server.url(), file.path().to_owned());
         wrong("workload identity", fault, credential, Duration::from_secs(60), || server.requests().len()).await
     };
@@ -174,7 +174,7 @@ async fn a_managed_identity_is_asked_as_the_platform_says_and_each_fault_told_fo
         assert_none(join_all(faults.filter(|fault| *fault != Fault::Slow).map(cell)).await);
         return;
     }
-    let nobody = Refusing::start();
+    let nobody = Scripted::nobody().await;
     let server = Scripted::start(managed).await;
     let run = async |here: &str, url: String| {
         let mut child = tokio::process::Command::new(env::current_exe().unwrap());

@@ -4,7 +4,7 @@
 //! network.
 
 mod campaigns;
-mod fake;
+pub mod fake;
 mod front;
 mod lost;
 mod real;
