@@ -485,7 +485,7 @@ async fn shields_that_do_not_answer_leave_every_passage_in_doubt() {
 }
 
 /// The samples with a setting more.
-fn samples(folder: &Path) -> PathBuf {
+pub fn samples(folder: &Path) -> PathBuf {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
     let mut folders = vec![PathBuf::new()];
     while let Some(below) = folders.pop() {
