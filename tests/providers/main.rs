@@ -13,4 +13,5 @@ mod openai;
 mod prism;
 mod retrieval;
 mod scripted;
+mod search;
 mod service;

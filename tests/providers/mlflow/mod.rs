@@ -4,6 +4,7 @@
 //! network.
 
 mod campaigns;
+mod contract;
 pub mod fake;
 mod front;
 mod lost;
