@@ -177,6 +177,27 @@ async fn the_answers_of_the_documented_examples_are_understood() {
     assert!(client(&server).shield_prompt(Part::all("x")[0]).await.unwrap());
 }
 
+#[tokio::test]
+async fn the_items_of_a_blocklist_are_read_with_more_in_them_and_none_may_be_missing() {
+    let item = |id: &str| json!({ "text": "risk free", "description": "", "isRegex": false, "blocklistItemId": id });
+    let add = async |answer: Value| {
+        let server = Scripted::in_turn([Reply::json(200, &answer)]).await;
+        client(&server).add_items(&brand(), &[ItemText::new("risk free").unwrap()]).await
+    };
+    let added = add(json!({ "blocklistItems": [item("9511969e")], "new": 1 })).await.unwrap();
+    assert_eq!((added[0].id.as_str(), added[0].text.as_str()), ("9511969e", "risk free"));
+    for answer in [
+        json!({}),
+        json!({ "blocklistItems": [] }),
+        json!({ "blocklistItems": [item("1"), item("2")] }),
+        json!({ "blocklistItems": [{ "text": "risk free" }] }),
+        json!({ "blocklistItems": [{ "blocklistItemId": "1" }] }),
+    ] {
+        let what = answer.to_string();
+        assert_eq!(add(answer).await.unwrap_err().kind, ErrorKind::Unavailable, "{what}");
+    }
+}
+
 pub fn everything() -> campaign::ContentSafety {
     campaign::ContentSafety {
         severity_levels: SeverityLevels::Four,
@@ -442,6 +463,24 @@ async fn an_attack_in_a_passage_is_found_where_it_is_and_no_passage_is_asked_abo
 }
 
 #[tokio::test]
+async fn what_one_call_judged_stays_judged_where_another_failed() {
+    let server = server("shieldPrompt", |request| {
+        let is_last = request.json()["documents"].as_array().unwrap().len() == 1;
+        if is_last && request.number < 2 { Reply::empty(429) } else { good(request) }
+    })
+    .await;
+    let shields = PromptShields::new(client(&server), Prices::default());
+    let library = Library::new(vec![document("kettle", &["One.", "Two.", "Three.", "Four.", "Five.", "Six."])]);
+    let [document] = library.documents() else { unreachable!() };
+    let passages: Vec<_> = document.passages.iter().map(|passage| (document, passage)).collect();
+    let meter = Meter::new(cost(6));
+    let error = shields.attacked_passages(&passages, &meter).await.unwrap_err();
+    assert_eq!((error.kind, meter.spent().cost_usd), (ErrorKind::Throttled { retry_after: None }, cost(5)));
+    assert!(shields.attacked_passages(&passages, &meter).await.unwrap().is_empty());
+    assert_eq!((meter.spent().cost_usd, server.requests().len()), (cost(6), 3));
+}
+
+#[tokio::test]
 async fn a_customer_s_values_are_searched_for_attacks_and_nothing_of_them_is_kept() {
     let server = attacked().await;
     let shields = PromptShields::new(client(&server), Prices::default());
@@ -467,7 +506,7 @@ async fn shields_that_do_not_answer_leave_every_passage_in_doubt() {
 }
 
 /// The samples with a setting more.
-fn samples(folder: &Path) -> PathBuf {
+pub fn samples(folder: &Path) -> PathBuf {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
     let mut folders = vec![PathBuf::new()];
     while let Some(below) = folders.pop() {

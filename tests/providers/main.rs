@@ -14,6 +14,7 @@ mod openai;
 mod prism;
 mod retrieval;
 mod scripted;
+mod search;
 mod service;
 
 use azurite::npm;

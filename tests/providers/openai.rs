@@ -203,6 +203,80 @@ async fn every_request_is_one_that_the_vendors_documents_allow() {
 }
 
 #[tokio::test]
+async fn each_path_is_asked_with_its_credential_and_the_model_where_it_belongs() {
+    let embedding = json!({"data": [{"index": 0, "embedding": [1.0, 2.0]}]});
+    let server = Scripted::start(move |request| {
+        if request.path().ends_with("/embeddings") { Reply::json(200, &embedding) } else { says("yes") }
+    })
+    .await;
+    let base = format!("{}/v1", server.url());
+    let compatible = Services::new(move |name| match name {
+        "OPENAI_BASE_URL" => Some(base.clone()),
+        "OPENAI_API_KEY" => Some("the-key".to_owned()),
+        _ => None,
+    });
+    let clients = [azure(&server, None), azure(&server, Some("2024-10-21")), compatible.openai().unwrap()];
+    let (turns, schema) = (turns(), json!({"type": "object"}));
+    for client in clients {
+        client.chat(&question(&turns, &schema)).await.unwrap();
+        client.embed("gpt-4o-mini", &["a", "b"][..1], Some(2)).await.unwrap();
+    }
+    let paths = [
+        "/openai/v1/chat/completions",
+        "/openai/v1/embeddings",
+        "/openai/deployments/gpt-4o-mini/chat/completions?api-version=2024-10-21",
+        "/openai/deployments/gpt-4o-mini/embeddings?api-version=2024-10-21",
+        "/v1/chat/completions",
+        "/v1/embeddings",
+    ];
+    let requests = server.requests();
+    assert_eq!(requests.iter().map(|request| request.target.as_str()).collect::<Vec<_>>(), paths);
+    for request in requests {
+        let is_azure = request.target.starts_with("/openai");
+        let (key, bearer) = if is_azure { (Some("the-key"), None) } else { (None, Some("Bearer the-key")) };
+        assert_eq!((request.header("api-key"), request.header("authorization")), (key, bearer), "{}", request.target);
+        assert_eq!((request.method.as_str(), request.header("content-type")), ("POST", Some("application/json")));
+        let body = request.json();
+        assert_eq!(body["model"], "gpt-4o-mini");
+        if request.path().ends_with("embeddings") {
+            let expected = json!({"model": "gpt-4o-mini", "input": ["a"], "dimensions": 2, "encoding_format": "float"});
+            assert_eq!(body, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn embeddings_are_read_as_the_documents_show_them_and_with_more_or_less_in_them() {
+    let vector = |index: usize| json!({"object": "embedding", "index": index, "embedding": [0.5, index as f64]});
+    let documented = json!({"object": "list", "data": [vector(1), vector(0)], "model": "text-embedding-3-small",
+        "usage": {"prompt_tokens": 8, "total_tokens": 8}});
+    let vectors = vec![vec![0.5, 0.0], vec![0.5, 1.0]];
+    for (answer, tokens) in [
+        (documented, Some(8)),
+        (json!({"data": [vector(0), vector(1)]}), None),
+        (json!({"usage": {}, "data": [vector(0), vector(1)]}), None),
+    ] {
+        let server = Scripted::in_turn([Reply::json(200, &answer)]).await;
+        let embedded = compatible(&server).embed("small", &["a", "b"], None).await.unwrap();
+        assert_eq!((&embedded.vectors, embedded.tokens), (&vectors, tokens), "{answer}");
+    }
+    for answer in [
+        json!({}),
+        json!({"data": null}),
+        json!({"data": []}),
+        json!({"data": [vector(0)]}),
+        json!({"data": [vector(0), {"index": 1}]}),
+        json!({"data": [vector(0), {"embedding": [0.5, 1.0]}]}),
+        json!({"data": [vector(0), {"index": 1, "embedding": "AAAAPwAAgD8="}]}),
+        json!({"data": [vector(0), {"index": 1, "embedding": [0.5, null]}]}),
+    ] {
+        let server = Scripted::in_turn([Reply::json(200, &answer)]).await;
+        let fault = compatible(&server).embed("small", &["a", "b"], None).await.unwrap_err();
+        assert_eq!((fault.kind, fault.may_have_cost), (ErrorKind::Unavailable, true), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_stays_one_segment_of_the_path() {
     let server = Scripted::in_turn([says("yes")]).await;
     azure(&server, Some("2024-10-21")).probe("../a b/c?d").await.unwrap();

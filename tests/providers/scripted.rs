@@ -179,16 +179,36 @@ impl Reply {
 
 impl Scripted {
     pub async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        Self::start_after(Duration::ZERO, script).await
+    }
+
+    /// Refuses connections for so long: in virtual time, or where the time is what is measured.
+    pub async fn start_after(wait: Duration, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Box::new(script),
             requests: Mutex::default(),
             arrived: watch::Sender::new(0),
             released: watch::Sender::new(false),
         });
-        tokio::spawn(serve(listener, Arc::clone(&shared)));
+        let serving = Arc::clone(&shared);
+        if wait.is_zero() {
+            tokio::spawn(serve(socket.listen(1_024).unwrap(), serving));
+        } else {
+            tokio::spawn(async move {
+                // The port is nobody else's meanwhile.
+                tokio::time::sleep(wait).await;
+                serve(socket.listen(1_024).unwrap(), serving).await;
+            });
+        }
         Self { address, shared }
+    }
+
+    /// Refuses connections for as long as the test's runtime lives.
+    pub async fn nobody() -> Self {
+        Self::start_after(Duration::MAX, |_| unreachable!("nobody listens")).await
     }
 
     /// One reply after the other; the last is for all that follow.
@@ -296,19 +316,4 @@ fn head(received: &[u8]) -> Option<(Request, usize, usize)> {
     assert_eq!(request.header("transfer-encoding"), None, "requests tell their length");
     let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
     Some((request, start, length))
-}
-
-/// A port that refuses connections and is nobody else's, for as long as this lives.
-pub struct Refusing(TcpSocket);
-
-impl Refusing {
-    pub fn start() -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        Self(socket)
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://{}", self.0.local_addr().unwrap())
-    }
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::scripted::{Refusing, Reply, Scripted};
+use crate::scripted::{Reply, Scripted};
 
 const KEY: &str = "k3y-that-nobody-may-see";
 const CUSTOMER: &str = "ada@example.org";
@@ -102,7 +102,7 @@ async fn a_call_that_was_not_done_at_first_is_done_by_the_next_try() {
 
 #[tokio::test]
 async fn a_refused_connection_cost_nothing_and_says_where() {
-    let nobody = Refusing::start();
+    let nobody = Scripted::nobody().await;
     let fault = service(&nobody.url()).send(&call()).await.unwrap_err();
     assert_eq!((fault.kind, fault.may_have_cost, fault.status), (ErrorKind::Unavailable, false, None));
     assert!(fault.message.contains("127.0.0.1 cannot be reached"), "{}", fault.message);

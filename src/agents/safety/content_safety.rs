@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
+use futures::future::join_all;
 
 use super::{AsRead, HarmScreen, Lexicon, PromptShields, Screened};
 use crate::{
@@ -57,7 +57,7 @@ impl ContentSafetyScreen {
             let cost = self.prices.text_records(text_records([part.as_str()]));
             paid(meter, cost, self.client.analyze(part, *severity_levels, blocklists))
         });
-        try_join_all(ask).await
+        join_all(ask).await.into_iter().collect()
     }
 
     async fn is_attack(&self, text: &str, meter: &Meter) -> Result<bool, ProviderError> {
@@ -110,11 +110,13 @@ impl HarmScreen for ContentSafetyScreen {
     }
 
     async fn screen(&self, message: &AsRead<'_>, meter: &Meter) -> Result<Screened, ProviderError> {
-        let (analyses, is_attack, ungrounded) = tokio::try_join!(
+        // Each is brought to its end, whatever the others say: a call that is cut off would count as charged.
+        let (analyses, is_attack, ungrounded) = tokio::join!(
             self.analyses(message.text, meter),
             self.is_attack(message.text, meter),
             self.ungrounded(message, meter),
-        )?;
+        );
+        let (analyses, is_attack, ungrounded) = (analyses?, is_attack?, ungrounded?);
         let severities = analyses
             .iter()
             .fold(self.lexicon.severities(message.text), |worst, analysis| worst.or_worse(analysis.severities));

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 
 use super::content_safety::paid;
 use crate::{
@@ -39,12 +39,28 @@ impl PromptShields {
 
     /// The positions of the texts that hold an attack. They may be a customer's values: nothing of them is kept.
     pub async fn attacks(&self, texts: &[&str], meter: &Meter) -> Result<BTreeSet<usize>, ProviderError> {
+        let Judged { attacks, failed, .. } = self.judged(texts, meter).await;
+        failed.map_or(Ok(attacks), Err)
+    }
+
+    /// Every call is brought to its end, whatever the others say: one that is cut off would count as charged.
+    async fn judged(&self, texts: &[&str], meter: &Meter) -> Judged {
         let bundles = Bundle::all(texts);
         let ask = bundles.iter().map(|bundle| {
             let cost = self.prices.text_records(text_records(bundle.texts()));
             paid(meter, cost, self.client.shield_documents(bundle))
         });
-        Ok(try_join_all(ask).await?.into_iter().flatten().collect())
+        let mut judged = Judged::default();
+        for (bundle, answer) in bundles.iter().zip(join_all(ask).await) {
+            match answer {
+                Ok(attacks) => judged.attacks.extend(attacks),
+                Err(error) => {
+                    judged.unanswered.extend(bundle.positions());
+                    judged.failed.get_or_insert(error);
+                }
+            }
+        }
+        judged
     }
 
     /// The passages that no prompt may hold. Each is asked about once, however many queries find it.
@@ -60,9 +76,13 @@ impl PromptShields {
             (0..words.len()).filter(|position| !known.contains_key(&digests[*position])).collect()
         };
         let asked: Vec<&str> = new.iter().map(|position| words[*position].as_str()).collect();
-        let attacks = self.attacks(&asked, meter).await?;
+        let Judged { attacks, unanswered, failed } = self.judged(&asked, meter).await;
         let mut known = self.known();
-        known.extend(new.iter().enumerate().map(|(asked, position)| (digests[*position], attacks.contains(&asked))));
+        let answered = new.iter().enumerate().filter(|(asked, _)| !unanswered.contains(asked));
+        known.extend(answered.map(|(asked, position)| (digests[*position], attacks.contains(&asked))));
+        if let Some(error) = failed {
+            return Err(error);
+        }
         let is_attack = |(_, digest): &(_, &Digest)| known.get(*digest).copied().unwrap_or(true);
         let attacked = passages.iter().zip(&digests).filter(is_attack);
         Ok(attacked.map(|((_, passage), _)| passage.id.clone()).collect())
@@ -88,6 +108,15 @@ impl PromptShields {
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, bool>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the calls for some texts gave, by the texts' positions.
+#[derive(Default)]
+struct Judged {
+    attacks: BTreeSet<usize>,
+    /// At least a part of them.
+    unanswered: BTreeSet<usize>,
+    failed: Option<ProviderError>,
 }
 
 fn bundled_records(text: &str) -> u64 {

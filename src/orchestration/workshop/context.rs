@@ -1,9 +1,9 @@
 //! What the items of one run share; each process reads it once.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use jiff::civil::Date;
@@ -27,7 +27,7 @@ use crate::{
         experimentation::deliver::Delivering,
         generation::phrases,
         retrieval::{
-            Query, Retriever,
+            Hit, Query, Retriever,
             azure_search::{self, AzureSearch},
             full_text::FullText,
             hybrid::Hybrid,
@@ -60,6 +60,7 @@ pub struct Context {
     chosen: OnceLock<Result<Chosen, Vec<Problem>>>,
     content: OnceCell<Arc<Library>>,
     index: OnceCell<Arc<dyn Retriever>>,
+    found: Mutex<HashMap<(u32, u32), Vec<Hit>>>,
     admitted: OnceCell<Admitted>,
     model: OnceCell<Arc<Model>>,
     designed: OnceCell<Designed>,
@@ -88,6 +89,7 @@ impl Context {
             start,
             content: OnceCell::new(),
             index: OnceCell::new(),
+            found: Mutex::default(),
             admitted: OnceCell::new(),
             model: OnceCell::new(),
             designed: OnceCell::new(),
@@ -111,6 +113,12 @@ impl Context {
     pub async fn content(&self, records: Records<'_>) -> Result<&Arc<Library>, Trouble> {
         let read = || async { Ok(Arc::new(parse("the content", &self.content_json(records).await?)?)) };
         self.content.get_or_try_init(read).await
+    }
+
+    /// What the index found for questions that have no answer yet, by attempt and item: whoever is put off after it was
+    /// asked does not ask, and pay, again.
+    pub fn found(&self) -> MutexGuard<'_, HashMap<(u32, u32), Vec<Hit>>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What retrieves from the content, as the campaign wants it.

@@ -1,6 +1,6 @@
 //! Retrieve: the passages that a segment's messages may draw on.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use super::{Job, Output, Setback, Trouble, answered, cells};
 use crate::{
@@ -15,10 +15,16 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let context = job.context;
     let query = job.pick(context.queries(job.records).await?)?.clone();
     let meter = Meter::new(job.item.allowance);
-    let index = context.index(job).await?;
-    let hits = answered(Agent::Retrieve, &job.workshop.limits.retriever, index.retrieve(&query, &meter)).await;
-    let hits = hits.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })?;
-    let (withheld, hits) = withheld(job, hits, &meter).await?;
+    let hits = found(job, &query, &meter).await?;
+    let attacked = match attacked(job, &hits, &meter).await {
+        Ok(attacked) => attacked,
+        Err(setback) => {
+            context.found().insert((job.item.attempt, job.item.index), hits);
+            return Err(setback);
+        }
+    };
+    let (withheld, hits): (Vec<Hit>, _) = hits.into_iter().partition(|hit| attacked.contains(&hit.passage));
+    let withheld = withheld.into_iter().map(|hit| hit.passage).collect();
     let Query { text, audience, channel, locale, .. } = query;
     let retrieved = Retrieved { segment: audience, channel, locale, query: text, hits, withheld };
     if retrieved.hits.is_empty() {
@@ -27,15 +33,24 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     Ok(Output::new(None, meter.spent(), &retrieved)?)
 }
 
-/// The hits that no prompt may hold, and the others. Without shields nobody looks at them.
-async fn withheld(job: Job<'_>, hits: Vec<Hit>, meter: &Meter) -> Result<(Vec<PassageId>, Vec<Hit>), Setback> {
-    let Some(shields) = &job.providers()?.shields else { return Ok((Vec::new(), hits)) };
+/// What the index says, now or when it was asked before.
+async fn found(job: Job<'_>, query: &Query, meter: &Meter) -> Result<Vec<Hit>, Setback> {
+    let before = job.context.found().remove(&(job.item.attempt, job.item.index));
+    if let Some(hits) = before {
+        return Ok(hits);
+    }
+    let index = job.context.index(job).await?;
+    let hits = answered(Agent::Retrieve, &job.workshop.limits.retriever, index.retrieve(query, meter)).await;
+    hits.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })
+}
+
+/// The passages that no prompt may hold. Without shields nobody looks for them.
+async fn attacked(job: Job<'_>, hits: &[Hit], meter: &Meter) -> Result<BTreeSet<PassageId>, Setback> {
+    let Some(shields) = &job.providers()?.shields else { return Ok(BTreeSet::new()) };
     let library = job.context.content(job.records).await?;
     let passages: Vec<_> = hits.iter().filter_map(|hit| library.passage(&hit.passage)).collect();
     let attacked = answered(Agent::Screen, &job.workshop.limits.screen, shields.attacked_passages(&passages, meter));
-    let attacked = attacked.await.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })?;
-    let (withheld, hits): (Vec<Hit>, _) = hits.into_iter().partition(|hit| attacked.contains(&hit.passage));
-    Ok((withheld.into_iter().map(|hit| hit.passage).collect(), hits))
+    attacked.await.map_err(|error| Setback { trouble: error.into(), usage: meter.spent() })
 }
 
 /// What was found for a cell's messages.

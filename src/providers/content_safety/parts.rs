@@ -101,7 +101,7 @@ impl<'a> Bundle<'a> {
     }
 
     /// Of the documents' texts among all.
-    pub(super) fn positions(&self) -> impl ExactSizeIterator<Item = usize> {
+    pub fn positions(&self) -> impl ExactSizeIterator<Item = usize> {
         self.documents.iter().map(|(position, _)| *position)
     }
 }

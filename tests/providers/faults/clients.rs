@@ -19,7 +19,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Fault, Faulty, assert_none, let_time_pass};
+use super::{Fault, assert_none, let_time_pass};
 use crate::{
     content_safety, openai,
     scripted::{Reply, Request},
@@ -53,7 +53,7 @@ impl Operation {
     }
 
     async fn wrong_under(&self, fault: Fault, settings: &'static [(&str, &str)]) -> Option<String> {
-        let server = Faulty::start(fault, good).await;
+        let server = fault.shown(good).await;
         let url = server.url();
         let services = Services::new(move |name| {
             let (_, value) = settings.iter().find(|(known, _)| *known == name)?;

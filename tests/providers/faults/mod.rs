@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cpo::providers::ErrorKind;
 
-use crate::scripted::{Refusing, Reply, Request, Scripted};
+use crate::scripted::{Reply, Request, Scripted};
 
 /// What a service does to a call. Where there is an answer at all, it is the good one: nobody may take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,14 @@ impl Fault {
         }
     }
 
+    /// A service that shows it at every call.
+    pub async fn shown(self, good: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Scripted {
+        match self {
+            Self::Refused => Scripted::nobody().await,
+            _ => Scripted::start(move |request| self.of(good(request))).await,
+        }
+    }
+
     /// `None`: no fault.
     pub fn kind(self) -> Option<ErrorKind> {
         Some(match self {
@@ -116,43 +124,14 @@ impl Fault {
     }
 }
 
-/// Lets virtual time pass by milliseconds, and what comes over a connection arrive between them: otherwise time jumps to
+/// Lets virtual time pass by four milliseconds, and what comes over a connection arrive between them: otherwise time jumps to
 /// the end of whatever waits for an answer.
 pub fn let_time_pass() {
     tokio::spawn(async {
         loop {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(4)).await;
         }
     });
-}
-
-/// A service that shows a fault at every call.
-pub enum Faulty {
-    Nobody(Refusing),
-    Somebody(Scripted),
-}
-
-impl Faulty {
-    pub async fn start(fault: Fault, good: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        match fault {
-            Fault::Refused => Self::Nobody(Refusing::start()),
-            _ => Self::Somebody(Scripted::start(move |request| fault.of(good(request))).await),
-        }
-    }
-
-    pub fn url(&self) -> String {
-        match self {
-            Self::Nobody(nobody) => nobody.url(),
-            Self::Somebody(server) => server.url(),
-        }
-    }
-
-    pub fn requests(&self) -> Vec<Request> {
-        match self {
-            Self::Nobody(_) => Vec::new(),
-            Self::Somebody(server) => server.requests(),
-        }
-    }
 }
 
 /// What is wrong in any cell, together.

@@ -1,7 +1,13 @@
 //! The identity whose token signs the calls, under each fault of whoever gives the tokens. No service is asked without one,
 //! and nothing counts as charged.
 
-use std::{env, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Output, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use azure_core::{
@@ -18,9 +24,13 @@ use cpo::{
 };
 use futures::future::join_all;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use super::{Fault, Faulty, assert_none, let_time_pass};
-use crate::scripted::{Refusing, Reply, Request, Scripted};
+use super::{Fault, assert_none, let_time_pass};
+use crate::{
+    content_safety,
+    scripted::{Reply, Request, Scripted},
+};
 
 const TOKEN: &str = "t0ken-that-nobody-may-see";
 
@@ -117,7 +127,7 @@ async fn without_a_token_of_entra_nothing_is_sent_and_only_what_passes_by_itself
     drop(Service::new("test", "https://a.example", Credential::Nobody));
     let file = tempfile::NamedTempFile::new().unwrap();
     let cell = async |fault: Fault| {
-        let server = Faulty::start(fault, entra).await;
+        let server = fault.shown(entra).await;
         let credential = workload(&server.url(), file.path().to_owned());
         wrong("workload identity", fault, credential, Duration::from_secs(60), || server.requests().len()).await
     };
@@ -150,13 +160,8 @@ fn scope(fault: Fault) -> String {
 
 fn managed(request: &Request) -> Reply {
     assert_eq!(request.header("x-identity-header"), Some("secret"));
-    let resource = request.query().remove("resource").unwrap();
-    let expires = jiff::Timestamp::now().as_second() + 3_600;
-    let good = Reply::json(
-        200,
-        &json!({"access_token": TOKEN, "expires_on": expires.to_string(), "resource": resource, "token_type": "Bearer"}),
-    );
-    Fault::ALL.into_iter().find(|fault| scope(*fault) == resource).unwrap().of(good)
+    let resource = &request.query()["resource"];
+    Fault::ALL.into_iter().find(|fault| scope(*fault) == *resource).unwrap().of(token(request))
 }
 
 /// In real time, so without the slow one; and silence is waited for as shortly as the others can bear.
@@ -174,7 +179,7 @@ async fn a_managed_identity_is_asked_as_the_platform_says_and_each_fault_told_fo
         assert_none(join_all(faults.filter(|fault| *fault != Fault::Slow).map(cell)).await);
         return;
     }
-    let nobody = Refusing::start();
+    let nobody = Scripted::nobody().await;
     let server = Scripted::start(managed).await;
     let run = async |here: &str, url: String| {
         let mut child = tokio::process::Command::new(env::current_exe().unwrap());
@@ -194,4 +199,67 @@ async fn a_managed_identity_is_asked_as_the_platform_says_and_each_fault_told_fo
         let expected = if fault == Fault::Slow { 0 } else { requests(fault) };
         assert_eq!(asked, expected, "{fault:?}");
     }
+}
+
+/// `cpo run` of the samples, screened by a service that takes tokens only, with what became of it.
+async fn run(token: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Output, Scripted, Scripted, TempDir) {
+    let identity = Scripted::start(token).await;
+    let safety = Scripted::start(content_safety::good).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = content_safety::samples(folder.path());
+    let mut run = tokio::process::Command::new(env!("CARGO_BIN_EXE_cpo"));
+    run.current_dir(folder.path()).arg("run").arg(file).args(["--customers", "customers.csv"]);
+    run.env_clear()
+        .envs([("IDENTITY_ENDPOINT", format!("{}/token", identity.url())), ("IDENTITY_HEADER", "secret".into())]);
+    let output = run.env("AZURE_CONTENT_SAFETY_ENDPOINT", safety.url()).stdin(Stdio::null()).output().await.unwrap();
+    (output, identity, safety, folder)
+}
+
+fn token(request: &Request) -> Reply {
+    let expires = jiff::Timestamp::now().as_second() + 3_600;
+    let resource = request.query().remove("resource").unwrap();
+    let body =
+        json!({"access_token": TOKEN, "expires_on": expires.to_string(), "resource": resource, "token_type": "Bearer"});
+    Reply::json(200, &body)
+}
+
+#[tokio::test]
+async fn a_campaign_waits_for_its_token() {
+    let faults = [
+        Fault::Status(503),
+        Fault::Reset,
+        Fault::Status(500),
+        Fault::Half,
+        Fault::RetryAfter(429),
+        Fault::RetryAfter(503),
+    ];
+    let (output, identity, safety, folder) = run(move |request| {
+        let good = token(request);
+        faults.get(request.number).map_or(good.clone(), |fault| fault.of(good))
+    })
+    .await;
+    let told = [output.stdout, output.stderr].map(|told| String::from_utf8_lossy(&told).into_owned()).concat();
+    assert!(output.status.success(), "{told}");
+    assert_eq!(identity.requests().len(), faults.len() + 1, "one is enough for all calls");
+    assert!(!safety.requests().is_empty() && !told.contains(TOKEN));
+    let bearer = format!("Bearer {TOKEN}");
+    assert!(safety.requests().iter().all(|request| request.header("authorization") == Some(&bearer)));
+    let variants = fs::read_to_string(folder.path().join("out/campaigns/winter-table/variants.json")).unwrap();
+    assert!(variants.contains("\"approved\"") && !variants.contains("\"blocked\""));
+}
+
+#[tokio::test]
+async fn a_campaign_whose_identity_is_refused_ends_at_once_and_says_what_to_mend() {
+    let refusal = json!({"statusCode": 400, "message": "No User Assigned or Delegated Managed Identity found"});
+    let (output, identity, safety, folder) = run(move |_| Reply::json(400, &refusal)).await;
+    let told = [output.stdout, output.stderr].map(|told| String::from_utf8_lossy(&told).into_owned()).concat();
+    assert!(!output.status.success(), "{told}");
+    for said in
+        ["No User Assigned or Delegated Managed Identity found", "give the app a managed identity", "cpo doctor"]
+    {
+        assert!(told.contains(said), "{told}");
+    }
+    assert_eq!(safety.requests().len(), 0);
+    assert!(identity.requests().iter().len() > 0);
+    assert!(!folder.path().join("out/campaigns/winter-table/deliveries").exists());
 }

@@ -4,14 +4,17 @@
 use std::{collections::BTreeMap, sync::Mutex};
 
 use axum::{
-    http::{Method, StatusCode},
+    body::to_bytes,
+    http::{HeaderMap, Method, StatusCode},
     response::{IntoResponse as _, Response},
 };
 use cpo::{agents::experimentation::tracking::Tracked, domain::digest::Digest};
+use futures::FutureExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::front::Seen;
+use crate::scripted::{Reply, Request};
 
 #[derive(Debug, Default)]
 pub struct Fake(Mutex<Held>);
@@ -53,6 +56,20 @@ impl Fake {
             Some((path.strip_prefix(&folder)?.to_owned(), Digest::of(bytes).to_string()))
         };
         held.files.iter().filter_map(name).collect()
+    }
+
+    /// As [`Fake::answer`], for a scripted server.
+    pub fn replies(&self, request: &Request) -> Reply {
+        let seen = Seen {
+            method: request.method.parse().unwrap(),
+            path: request.path().to_owned(),
+            query: request.query(),
+            headers: HeaderMap::new(),
+            body: request.body.clone().into(),
+        };
+        let (parts, body) = self.answer(&seen).into_parts();
+        let body = to_bytes(body, usize::MAX).now_or_never().expect("it is there already").unwrap();
+        Reply::new(parts.status.as_u16(), "application/json", body)
     }
 
     pub fn answer(&self, seen: &Seen) -> Response {

@@ -4,7 +4,8 @@
 //! network.
 
 mod campaigns;
-mod fake;
+mod contract;
+pub mod fake;
 mod front;
 mod lost;
 mod real;
