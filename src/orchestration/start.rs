@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::instance::Policy;
-use crate::{config::Campaign, domain::digest::Digest, store::BlobPath};
+use crate::{config::Campaign, domain::digest::Digest, providers::prices, store::BlobPath};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +29,10 @@ pub struct Start {
     pub shard_rows: u32,
     /// The version of this program.
     pub engine: String,
+    /// What this program takes providers to charge, where the campaign does not say it. `None`, from earlier versions:
+    /// whoever does the work counts by its own list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<prices::List>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
