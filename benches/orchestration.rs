@@ -215,6 +215,7 @@ fn start() -> Result<Start, Box<dyn Error>> {
         suppression: None,
         shard_rows: 1,
         engine: "benchmark".to_owned(),
+        prices: None,
     })
 }
 

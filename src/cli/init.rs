@@ -41,3 +41,37 @@ pub fn run(args: Args) -> Result<(), Error> {
          Then edit {folder}/campaign.toml: every key is explained there.\n"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{
+        Campaign,
+        campaign::{RetrieverName, TrackerName, WriterName},
+    };
+
+    /// Every table that is commented out, with its keys; but not two that exclude each other.
+    fn uncommented(file: &str) -> String {
+        let mut in_table = false;
+        let line = |line: &str| {
+            let code = line.strip_prefix("# ").filter(|code| code.starts_with('[') || in_table && code.contains(" = "));
+            in_table = code.is_some();
+            let code = code.unwrap_or(line);
+            (!code.starts_with("reasoning_effort")).then(|| format!("{code}\n"))
+        };
+        file.lines().filter_map(line).collect()
+    }
+
+    #[test]
+    fn the_commented_tables_of_the_starter_and_the_samples_are_a_campaign_with_services() {
+        for file in [include_str!("starter/campaign.toml"), include_str!("../../samples/campaign.toml")] {
+            let before = Campaign::parse(file, Path::new("campaign.toml")).unwrap();
+            assert_eq!(before.providers.generation, WriterName::Embedded);
+            let campaign = Campaign::parse(&uncommented(file), Path::new("campaign.toml")).unwrap();
+            let names = campaign.providers;
+            assert_eq!(names.generation, WriterName::AzureOpenai);
+            assert_eq!((names.retrieval, names.tracking), (RetrieverName::AzureSearch, TrackerName::Mlflow));
+        }
+    }
+}

@@ -11,6 +11,7 @@ use crate::{
     config::Campaign,
     domain::{attribute::Attributes, digest::Digest, problem::Problem},
     ingest::{self, Suppression},
+    providers::prices,
 };
 
 /// A checked campaign with all it needs besides its customers.
@@ -96,6 +97,7 @@ impl Plan {
             customers: source(customers, "customer file")?,
             suppression,
             engine: env!("CARGO_PKG_VERSION").to_owned(),
+            prices: Some(prices::List::shipped()),
         };
         Ok((start, library))
     }

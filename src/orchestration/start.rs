@@ -13,6 +13,7 @@ use crate::{
     config::{Campaign, campaign::GenerationMode},
     domain::digest::Digest,
     ingest,
+    providers::prices,
     store::BlobPath,
 };
 
@@ -34,6 +35,10 @@ pub struct Start {
     pub shard_rows: u32,
     /// The version of this program.
     pub engine: String,
+    /// What this program takes providers to charge, where the campaign does not say it. `None`, from earlier versions:
+    /// whoever does the work counts by its own list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<prices::List>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -68,6 +68,7 @@ impl World {
             suppression: None,
             shard_rows: 1,
             engine: "test".to_owned(),
+            prices: None,
         };
         let world = Self { memory: Memory::default().store(), agents, began: Instant::now(), start };
         world.engine(&world.memory).start(&world.start, b"library".to_vec()).await.unwrap();

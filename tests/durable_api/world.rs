@@ -221,6 +221,7 @@ impl World {
             suppression: None,
             shard_rows: 1,
             engine: "test".to_owned(),
+            prices: None,
         };
         self.engine.start(&start, b"library".to_vec()).await.unwrap();
     }

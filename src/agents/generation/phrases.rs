@@ -1,4 +1,4 @@
-//! The composer's own words: a closed bank of phrases per language and tone.
+//! What messages may say without a citation, whoever writes them: a closed bank of phrases per language and tone.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -137,15 +137,16 @@ pub fn phrase_book(campaign: &Campaign) -> PhraseBook {
     PhraseBook::new(spoken.chain(generation.brand.required.values().cloned()))
 }
 
-/// Whether the composer can speak as this campaign asks.
+/// Whether messages can speak as this campaign asks. A model has no other phrases than the composer: what stands in none
+/// of them it must cite.
 pub fn check_tones(campaign: &Campaign) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, locale) in campaign.campaign.locales.iter().enumerate() {
         if tones(locale).is_none() {
             problems.push(
                 Problem::new(
-                    format!("the embedded composer has no phrases for `{locale}`"),
-                    "it writes English: name locales such as `en` or `en-GB`",
+                    format!("there are no phrases for `{locale}`, in which messages greet, lead over and close"),
+                    "messages are in English, whoever writes them: name locales such as `en` or `en-GB`",
                 )
                 .at_field(format!("campaign.locales[{index}]")),
             );
@@ -158,7 +159,7 @@ pub fn check_tones(campaign: &Campaign) -> Vec<Problem> {
             let names = names.join(", ");
             problems.push(
                 Problem::new(
-                    format!("the embedded composer has no tone `{}`", arm.tone),
+                    format!("there is no tone `{}`", arm.tone),
                     format!("use {names}, or a common synonym such as warm, professional, luxury, fun or brief"),
                 )
                 .at_field(format!("experiment.arms[{index}].tone")),

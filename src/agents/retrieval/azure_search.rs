@@ -9,10 +9,12 @@
 //! An upload is found some time after the service has taken it. Before the first query of a library its documents are
 //! counted: until all are found, the question is put off.
 //!
-//! The service only ranks. What may be returned is decided by its filters, and once more here.
+//! The service only ranks. What may be returned is decided by its filters, and once more here; that a document was written
+//! for the segment that asks counts here too, after it. (A scoring profile would count it before the semantic ranker, which
+//! does not look at it, or need another field of the answer with each kind of ranking.)
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -56,6 +58,10 @@ const INDEX: &str = "cpo-passages-1";
 const FETCHED: usize = 50;
 /// What the service returns at most.
 const MOST_FETCHED: usize = 1_000;
+
+/// What it adds that a document was written for the segment that asks, as a share of the answer's best score: where two
+/// orders were fused, as much as to be the first in one of them.
+const ADDRESSED: f64 = 0.5;
 
 /// When a question is asked again whose library is not found yet.
 const SOON: Duration = Duration::from_secs(2);
@@ -277,15 +283,22 @@ impl AzureSearch {
         Filter::All(filters)
     }
 
-    /// The rule itself, on the library: what the filters must come to.
-    fn allowed(&self, query: &Query) -> BTreeSet<&PassageId> {
+    /// The rule itself, on the library: what the filters must come to; and whether it was written for the segment.
+    fn allowed(&self, query: &Query) -> BTreeMap<&PassageId, bool> {
+        let segment = query.audience.as_ref().map(|name| folded(name.as_str()));
+        let is_addressed =
+            |document: &Document| document.audience.iter().any(|name| segment.as_ref() == Some(&folded(name)));
         let is_allowed = |document: &&Document| {
             document.is_for(query.audience.as_ref())
                 && document.is_in(query.channel, &query.locale)
                 && !self.content.recalled.contains(&document.id)
         };
         let documents = self.content.library.usable(self.content.date).filter(is_allowed);
-        documents.flat_map(|document| document.passages.iter().map(|passage| &passage.id)).collect()
+        let passages = documents.flat_map(|document| {
+            let is_addressed = is_addressed(document);
+            document.passages.iter().map(move |passage| (&passage.id, is_addressed))
+        });
+        passages.collect()
     }
 
     async fn ask(
@@ -328,7 +341,8 @@ impl Retriever for AzureSearch {
         forecast
     }
 
-    /// What shares nothing with the query follows in the order of ids with a score of 0, as in the embedded index.
+    /// What the service does not find has a score of 0, and what was written for the segment so much more, as in the embedded
+    /// index: the rest follows in the order of ids.
     async fn retrieve(&self, query: &Query, meter: &Meter) -> Result<Vec<Hit>, ProviderError> {
         let allowed = self.allowed(query);
         if allowed.is_empty() || query.limit == 0 {
@@ -348,22 +362,23 @@ impl Retriever for AzureSearch {
         let asked = search::Query::ranked(words, vector, self.filter(query), limit);
         let found = self.ask(&ready.index, &asked, meter).await?;
 
-        let mut hits = Vec::with_capacity(found.len());
-        let mut seen = HashSet::new();
+        let mut scores: BTreeMap<&PassageId, f64> = BTreeMap::new();
         for search::Found { key, score } in found {
-            let passage = self.passages.get(&key).filter(|passage| allowed.contains(passage));
+            let passage = self.passages.get(&key).filter(|passage| allowed.contains_key(passage));
             let Some(passage) = passage.filter(|_| score.is_finite()) else {
                 let message = "search: its answer holds a document that it was not asked for".to_owned();
                 return Err(ProviderError { provider: search::NAME, kind: ErrorKind::Unavailable, message });
             };
-            if seen.insert(passage) {
-                hits.push(Hit { passage: passage.clone(), score });
-            }
+            scores.entry(passage).or_insert(score);
         }
-        let others = allowed.into_iter().filter(|passage| !seen.contains(passage));
-        let others: Vec<Hit> = others.map(|passage| Hit { passage: passage.clone(), score: 0.0 }).collect();
+        let best = scores.values().copied().fold(0.0, f64::max);
+        let addressed = ADDRESSED * if best > 0.0 { best } else { 1.0 };
+        let hit = |(passage, is_addressed): (&PassageId, bool)| {
+            let score = scores.get(passage).copied().unwrap_or_default();
+            Hit { passage: passage.clone(), score: if is_addressed { score + addressed } else { score } }
+        };
+        let mut hits: Vec<Hit> = allowed.into_iter().map(hit).collect();
         hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.passage.cmp(&b.passage)));
-        hits.extend(others);
         hits.truncate(query.limit);
         Ok(hits)
     }

@@ -213,7 +213,17 @@ impl Subject {
                 format!("`{model}`")
             }
             Self::Screen => {
-                services.content_safety()?.probe().await.map_err(told)?;
+                let client = services.content_safety()?;
+                client.probe().await.map_err(told)?;
+                for name in campaign.iter().flat_map(|campaign| &campaign.safety.content_safety.blocklists) {
+                    if !client.has_blocklist(name).await.map_err(told)? {
+                        return Err(Diagnosis {
+                            wrong: format!("the service has no blocklist `{name}`, and refuses to judge by it"),
+                            remedy: "make the list in Content Safety Studio, or mend safety.content_safety.blocklists"
+                                .to_owned(),
+                        });
+                    }
+                }
                 "harm analysis".to_owned()
             }
             Self::Retriever => {

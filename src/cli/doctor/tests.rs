@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::domain::id::BlocklistName;
 
 /// A server on this machine that answers everything alike.
 async fn server(status: u16, body: Value) -> String {
@@ -77,6 +78,34 @@ async fn one_that_answers_is_well_unless_nobody_knows_what_it_costs() {
     let here = server(200, answer).await;
     let found = examine(&services(&[("OPENAI_BASE_URL", &here), ("OPENAI_MODEL", "local")]), None).await;
     assert!(found[0].found.is_ok(), "what runs here is free: {found:?}");
+}
+
+#[tokio::test]
+async fn a_blocklist_that_the_campaign_names_and_the_service_has_not_is_named() {
+    let categories = ["Hate", "SelfHarm", "Sexual", "Violence"].map(|name| json!({"category": name, "severity": 0}));
+    let analysis = json!({"blocklistsMatch": [], "categoriesAnalysis": categories});
+    let lists = any(|axum::extract::Path(name): axum::extract::Path<String>| async move {
+        if name == "brand" { (StatusCode::OK, "{}") } else { (StatusCode::NOT_FOUND, "") }
+    });
+    let routes = Router::new()
+        .route("/contentsafety/text/blocklists/{name}", lists)
+        .fallback(any(move || async move { axum::Json(analysis) }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let services = services(&[("AZURE_CONTENT_SAFETY_ENDPOINT", &endpoint), ("AZURE_CONTENT_SAFETY_KEY", "a-key")]);
+    let starter = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/starter/campaign.toml");
+    let mut campaign = Campaign::read(&starter).unwrap();
+    campaign.providers.safety = ScreenName::AzureContentSafety;
+    for (name, is_there) in [("brand", true), ("band", false)] {
+        campaign.safety.content_safety.blocklists = vec![BlocklistName::new(name).unwrap()];
+        match examine(&services, Some(&campaign)).await.remove(0).found {
+            Ok(_) => assert!(is_there, "{name}"),
+            Err(diagnosis) => {
+                assert!(!is_there && diagnosis.wrong.contains("no blocklist `band`"), "{diagnosis:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use crate::{
         plan, recalls,
         start::{self, Source, Start},
     },
+    providers::prices,
     store::{self, BlobPath, Blobs},
 };
 
@@ -73,6 +74,7 @@ pub async fn prepare(engine: &Engine, campaign: &Campaign, inputs: &Inputs) -> R
         customers,
         suppression,
         engine: env!("CARGO_PKG_VERSION").to_owned(),
+        prices: Some(prices::List::shipped()),
     };
     Ok(Prepared::Ready((start, library).into()))
 }

@@ -79,7 +79,10 @@ impl fmt::Debug for Context {
 impl Context {
     pub async fn read(records: Records<'_>) -> Result<Self, Trouble> {
         let bytes = input(records, records.instance.start).await?;
-        let start: Start = parse("what the campaign was started with", &bytes)?;
+        let mut start: Start = parse("what the campaign was started with", &bytes)?;
+        if let Some(list) = start.prices.clone() {
+            start.campaign.prices.count_by(list);
+        }
         let date = start.campaign.campaign.date;
         Ok(Self {
             attributes: start.campaign.attributes(),

@@ -9,7 +9,7 @@ use crate::{
     },
     domain::{estimate::StageEstimate, money::Usd},
     orchestration::{instance::Plan, stage::Stage},
-    providers::{Forecast, prices::Prices},
+    providers::Forecast,
 };
 
 /// Their `most_usd` add up to what the plan reserves. `shielded_once`: what it costs to look at every passage once for
@@ -51,7 +51,7 @@ pub fn stages(
     let stage = |stage: Stage, provider: &str, questions: u32, most: Usd, forecast, counts: String| {
         let Forecast { expected, once, assumes } = forecast;
         let expected_usd = (expected.times(questions) + once).min(most);
-        let priced = (expected_usd > Usd::ZERO).then(|| format!("prices as read on {}", Prices::read_on()));
+        let priced = (expected_usd > Usd::ZERO).then(|| format!("prices as read on {}", campaign.prices.read_on()));
         StageEstimate {
             stage: stage.to_string(),
             provider: provider.to_owned(),

@@ -8,15 +8,16 @@
 //! | [`ContentSafety::analyze`] | `text:analyze` | 2024-09-01 |
 //! | [`ContentSafety::shield_documents`], [`ContentSafety::shield_prompt`] | `text:shieldPrompt` | 2024-09-01 |
 //! | [`ContentSafety::ungrounded`] | `text:detectGroundedness` | 2024-09-15-preview |
-//! | [`ContentSafety::put_blocklist`] and the others of [`blocklists`] | `text/blocklists/NAME` | 2024-09-01 |
+//! | [`ContentSafety::has_blocklist`] | `text/blocklists/NAME` | 2024-09-01 |
 
 mod analyze;
-pub mod blocklists;
 mod groundedness;
 mod parts;
 mod shield;
 
 use std::time::Duration;
+
+use reqwest::StatusCode;
 
 pub use self::{
     analyze::{Analysis, BlocklistMatch},
@@ -28,7 +29,7 @@ use super::{
     service::{Call, Fault, Service},
     services::{Settings, wrong_address, wrong_key},
 };
-use crate::domain::{problem::Problem, verdict::SeverityLevels};
+use crate::domain::{id::BlocklistName, problem::Problem, verdict::SeverityLevels};
 
 /// As campaigns and messages call it.
 pub const NAME: &str = "azure_content_safety";
@@ -71,6 +72,16 @@ impl ContentSafety {
         let call = analyze::call(Part::word("Hello"), SeverityLevels::Four, &[]).public();
         let answer = self.service.send(&call).await?;
         analyze::read(&answer, SeverityLevels::Four, &[]).map(drop)
+    }
+
+    /// Whether the resource has the list, with whatever words.
+    pub async fn has_blocklist(&self, name: &BlocklistName) -> Result<bool, Fault> {
+        let call = Call::get("get blocklist", format!("text/blocklists/{name}"));
+        match self.service.send(&call.query("api-version", VERSION).within(WITHIN).public()).await {
+            Ok(_) => Ok(true),
+            Err(Fault { status: Some(StatusCode::NOT_FOUND), .. }) => Ok(false),
+            Err(fault) => Err(fault),
+        }
     }
 }
 

@@ -9,14 +9,20 @@ use crate::providers::service::{Call, Fault};
 /// What of a segment of a path stands for itself.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// A workspace keeps a run's files as the artifacts `ExperimentRun/dcid.RUN/NAME`: so its jobs' outputs and its own
+/// messages name them. The call is the one that the package `azureml-mlflow` (1.62) describes; no workspace was at hand to
+/// try it on.
+fn container(run: &Run) -> String {
+    format!("ExperimentRun/dcid.{}", encoded(&run.info.run_id))
+}
+
 impl MlFlow {
     /// In the place of a file of that name. `false`: the server leaves it to its clients to write into the storage behind
     /// it, which this one does not.
     pub async fn upload(&self, run: &Run, name: &str, bytes: Vec<u8>) -> Result<bool, Fault> {
         let call = match &self.host {
             Host::Workspace(workspace) => {
-                let id = encoded(&run.info.run_id);
-                let path = format!("artifact/v2.0/{workspace}/artifacts/ExperimentRun/dcid.{id}/content");
+                let path = format!("artifact/v2.0/{workspace}/artifacts/{}/content", container(run));
                 Call::post("upload artifact", path).query("path", name).query("allowOverwrite", "true")
             }
             Host::Server => match proxied(&run.info.artifact_uri) {

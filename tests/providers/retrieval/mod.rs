@@ -262,6 +262,27 @@ async fn an_exact_word_beats_noise_and_operators_are_words() {
 }
 
 #[tokio::test]
+async fn of_passages_that_fit_alike_those_written_for_the_segment_go_first() {
+    let world = World::new().await;
+    let addressed = format!("{APPROVED}\naudience: [gold o'hara]");
+    let library = library(&[
+        ("a", APPROVED, "Fresh coffee."),
+        ("b", &addressed, "Fresh coffee."),
+        ("c", APPROVED, "Something else."),
+        ("d", &addressed, "Something else."),
+    ]);
+    for kind in ALL {
+        let retriever = world.retriever(kind, &library);
+        let order = found(&*retriever, &query("coffee")).await.unwrap();
+        let place = |id: &str| order.iter().position(|found| found == id).unwrap();
+        assert!(place("b") == 0 && place("d") < place("c"), "{kind:?}: {order:?}");
+        let everybody = Query { audience: None, ..query("coffee") };
+        assert_eq!(found(&*retriever, &everybody).await.unwrap(), ["a", "c"], "{kind:?}");
+    }
+    world.checked().await;
+}
+
+#[tokio::test]
 async fn a_paraphrase_is_found_with_vectors() {
     let world = World::new().await;
     let library = library(&[

@@ -1,14 +1,22 @@
-//! What items cost in calls to the store.
+//! What items cost in calls to the store, and by which prices a campaign counts.
+
+use std::sync::Arc;
 
 use futures::future::try_join_all;
+use serde_json::json;
 
 use super::{
-    driver::{Driver, Manner},
+    driver::{Driver, Manner, plan, starter},
     watched::Watched,
 };
-use crate::orchestration::{
-    stage::Stage,
-    workshop::{Agents as _, Providers, Workshop},
+use crate::{
+    domain::estimate,
+    orchestration::{
+        stage::Stage,
+        start::Start,
+        workshop::{Agents as _, Designed, Providers, Workshop},
+    },
+    providers::{Services, prices::List},
 };
 
 /// All items of a stage at once, by a process that has done nothing before.
@@ -38,4 +46,35 @@ async fn what_items_share_is_read_once_and_each_item_adds_only_its_own() {
     driver.play_until(Stage::Deliver).await;
     let expected = [("get", 6 + 2 * shards), ("list", shards), ("put", 2 * shards)];
     assert_eq!(calls(&driver, Stage::Deliver).await, expected);
+}
+
+#[tokio::test]
+async fn a_campaign_counts_by_the_prices_that_were_known_when_it_was_started() {
+    let model = [("[budget]", "[providers]\ngeneration = \"azure_openai\"\n\n[budget]")];
+    let services = Arc::new(Services::new(|name| {
+        let value = match name {
+            "AZURE_OPENAI_ENDPOINT" => "https://nobody.invalid",
+            "AZURE_OPENAI_API_KEY" => "a-key",
+            "AZURE_OPENAI_DEPLOYMENT" => "gpt-4.1-nano",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }));
+    let expected = async |list: List| {
+        let (start, library) = plan(&model).unwrap().start(&starter().join("customers.csv")).unwrap();
+        let start = Start { prices: Some(list), ..start };
+        let providers = Providers { services: Arc::clone(&services), ..Providers::default() };
+        let mut driver = Driver::with(start, library, providers, Manner::InOrder).await;
+        driver.play_until(Stage::Retrieve).await;
+        let designed: Designed = driver.output(Stage::Design.into(), 0).await;
+        let assumes = designed.estimate.iter().flat_map(|stage| stage.assumes.clone()).collect::<Vec<_>>();
+        (estimate::expected(&designed.estimate).dollars(), assumes)
+    };
+    let (now, _) = expected(List::shipped()).await;
+    // Half of what it costs today.
+    let models = json!({"gpt-4.1-nano": {"input": 0.05, "cached_input": 0.0125, "output": 0.20}});
+    let list = json!({"read_on": "2025-01-01", "prices": {"models": models}});
+    let (then, assumes) = expected(serde_json::from_value(list).unwrap()).await;
+    assert!(now > 0.0 && (now / then - 2.0).abs() < 0.001, "{now} {then}");
+    assert!(assumes.contains(&"prices as read on 2025-01-01".to_owned()), "{assumes:?}");
 }
