@@ -20,11 +20,11 @@ pub fn writes(request: &Request) -> Reply {
     let passages = documents.iter().flat_map(|document| document["passages"].as_array().unwrap());
     let one_line = passages.filter(|passage| !passage["text"].as_str().unwrap().contains('\n'));
     let passage = one_line.min_by_key(|passage| passage["text"].as_str().unwrap().len()).expect("there is a passage");
-    let claim = json!({"kind": "claim", "passage": passage["id"], "quote": passage["text"], "text": passage["text"]});
+    let claim = json!({"id": passage["id"], "text": passage["text"]});
     let subject = &data["phrases"]["subjects"][0];
     let message = match subject {
-        Value::Null => json!({"before": [], "claim": claim, "rest": []}),
-        text => json!({"before": [], "claim": claim, "rest": [], "subject": {"kind": "phrase", "text": text}}),
+        Value::Null => json!({"claim": claim, "rest": []}),
+        text => json!({"claim": claim, "rest": [], "subject": {"text": text}}),
     };
     let choice = json!({"index": 0, "finish_reason": "stop", "message": {"content": message.to_string()}});
     let usage = json!({"prompt_tokens": TOKENS.0, "completion_tokens": TOKENS.1});

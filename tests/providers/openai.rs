@@ -147,8 +147,8 @@ impl World {
     pub fn answer(&self, text: &str) -> String {
         let delivery = self.content.documents().iter().find(|document| document.id.as_str().starts_with("delivery"));
         let passage = &delivery.unwrap().passages[0];
-        let claim = json!({"kind": "claim", "passage": passage.id, "quote": passage.text, "text": passage.text});
-        json!({"before": [{"kind": "phrase", "text": text}], "claim": claim}).to_string()
+        let claim = json!({"id": passage.id, "text": passage.text});
+        json!({"before": {"greeting": text}, "claim": claim}).to_string()
     }
 }
 

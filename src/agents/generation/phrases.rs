@@ -75,14 +75,6 @@ pub(super) struct Spoken {
     pub closings: Vec<String>,
 }
 
-impl Spoken {
-    /// All but the subjects.
-    pub fn of_parts(&self) -> impl Iterator<Item = &str> {
-        let parts = [&self.greetings, &self.openers].into_iter().chain(self.transitions.values());
-        parts.chain([&self.calls, &self.closings]).flatten().map(String::as_str)
-    }
-}
-
 impl Tone {
     pub fn spoken(&self, channel: Channel, brand: &Brand, slots: &Slots) -> Spoken {
         let all = |phrases: &[String]| phrases.iter().filter_map(|phrase| spoken(phrase, brand, slots)).collect();

@@ -39,22 +39,55 @@ impl From<Finding> for Defect {
     }
 }
 
+/// From top to bottom, and then the subject.
 #[derive(Debug, Deserialize)]
 struct Said {
     #[serde(default)]
-    before: Vec<Part>,
-    claim: Part,
+    before: Before,
+    claim: Quoted,
     #[serde(default)]
-    rest: Vec<Part>,
+    rest: Vec<Quoted>,
     #[serde(default)]
-    subject: Option<Part>,
+    sign_off: SignOff,
+    #[serde(default)]
+    subject: Option<Subject>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Before {
+    greeting: Option<String>,
+    opener: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SignOff {
+    call: Option<String>,
+    closing: Option<String>,
+}
+
+/// What a passage says, in its words.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+struct Quoted {
+    id: String,
+    #[serde(default)]
+    lead: Option<String>,
+    text: String,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum Part {
-    Phrase { text: String },
-    Claim { passage: String, quote: String, text: String },
+#[serde(untagged)]
+enum Subject {
+    /// `quote` is the sentence that says the same.
+    Headline {
+        id: String,
+        quote: String,
+        text: String,
+    },
+    Phrase {
+        text: String,
+    },
 }
 
 /// The draft of an answer, whose claims are from `sources`; or all that is wrong with it, as far as it can be told
@@ -65,11 +98,28 @@ pub fn draft(answer: &str, brief: &Brief<'_>, sources: &[Source<'_>]) -> Result<
     let mut defects = Vec::new();
     let channel = brief.cell.channel;
     let mut body = Text::default();
-    for part in said.before.iter().chain([&said.claim]).chain(&said.rest) {
-        body.add(part, sources, channel, &mut defects);
+    for phrase in [&said.before.greeting, &said.before.opener].into_iter().flatten() {
+        body.phrase(phrase, channel);
     }
-    if body.claims.is_empty() && defects.is_empty() {
-        defects.push(Defect::new("no part is a claim: the message says nothing of the documents"));
+    let mut told: Vec<&Quoted> = Vec::new();
+    for claim in [&said.claim].into_iter().chain(&said.rest) {
+        // What is said twice is written once.
+        if told.iter().any(|earlier| (&earlier.id, &earlier.text) == (&claim.id, &claim.text)) {
+            continue;
+        }
+        told.push(claim);
+        match citation(&claim.id, &claim.text, sources) {
+            Ok(citation) => {
+                if let Some(lead) = &claim.lead {
+                    body.phrase(lead, channel);
+                }
+                body.claim(&claim.text, citation, channel);
+            }
+            Err(defect) => defects.push(defect),
+        }
+    }
+    for phrase in [&said.sign_off.call, &said.sign_off.closing].into_iter().flatten() {
+        body.phrase(phrase, channel);
     }
     if let Some(required) = brief.brand.required.get(&channel) {
         body.push(required.trim(), paragraph(channel));
@@ -77,7 +127,11 @@ pub fn draft(answer: &str, brief: &Brief<'_>, sources: &[Source<'_>]) -> Result<
     let mut subject = Text { field: Field::Subject, ..Text::default() };
     if channel.limits().subject.is_some() {
         match &said.subject {
-            Some(part) => subject.add(part, sources, channel, &mut defects),
+            Some(Subject::Phrase { text }) => subject.phrase(text, channel),
+            Some(Subject::Headline { id, quote, text }) => match citation(id, quote, sources) {
+                Ok(citation) => subject.claim(text, citation, channel),
+                Err(defect) => defects.push(defect),
+            },
             None => defects.push(Defect::new("the subject is missing")),
         }
     }
@@ -120,27 +174,24 @@ impl Default for Text {
 }
 
 impl Text {
-    /// A claim goes on after a claim, or a phrase that ends in a colon; everything else is a paragraph. Claims that no
-    /// full stop and capital would tell apart are set apart too.
-    fn add(&mut self, part: &Part, sources: &[Source<'_>], channel: Channel, defects: &mut Vec<Defect>) {
-        match part {
-            Part::Phrase { text } => {
-                self.push(text.trim(), paragraph(channel));
-                self.is_open = text.trim_end().ends_with(':');
-            }
-            Part::Claim { passage, quote, text } => {
-                let (quote, text) = (quote.trim(), text.trim());
-                let citation = match citation(passage, quote, sources) {
-                    Ok(citation) => citation,
-                    Err(defect) => return defects.push(defect),
-                };
-                let goes_on = self.is_open && (self.text.ends_with(':') || text.starts_with(char::is_uppercase));
-                let start = self.push(text, if goes_on { " " } else { paragraph(channel) });
-                let span = Span { field: self.field, start, end: start + text.chars().count() };
-                self.claims.push(Claim { span, text: text.to_owned(), citation });
-                self.is_open = text.ends_with(['.', '!']);
-            }
+    /// A paragraph; an empty one is none.
+    fn phrase(&mut self, text: &str, channel: Channel) {
+        let text = text.trim();
+        if !text.is_empty() {
+            self.push(text, paragraph(channel));
+            self.is_open = text.ends_with(':');
         }
+    }
+
+    /// It goes on after a claim, or a phrase that ends in a colon; else it is a paragraph. Claims that no full stop and
+    /// capital would tell apart are set apart too.
+    fn claim(&mut self, text: &str, citation: Citation, channel: Channel) {
+        let text = text.trim();
+        let goes_on = self.is_open && (self.text.ends_with(':') || text.starts_with(char::is_uppercase));
+        let start = self.push(text, if goes_on { " " } else { paragraph(channel) });
+        let span = Span { field: self.field, start, end: start + text.chars().count() };
+        self.claims.push(Claim { span, text: text.to_owned(), citation });
+        self.is_open = text.ends_with(['.', '!']);
     }
 
     /// Where it begins, in characters.
@@ -155,13 +206,19 @@ impl Text {
 }
 
 fn citation(passage: &str, quote: &str, sources: &[Source<'_>]) -> Result<Citation, Defect> {
+    let quote = quote.trim();
     let source = sources.iter().find(|source| source.passage.id.as_str() == passage.trim());
     let Some(Source { passage, .. }) = source else {
         return Err(Defect::at("a claim cites a passage that is not among those given", passage));
     };
     let found = passage.text.find(quote).filter(|_| !quote.is_empty());
     let Some(at) = found else {
-        let why = format!("the passage {} does not hold this quote: copy it letter by letter", passage.id);
+        let mut others = sources.iter().map(|source| source.passage);
+        let holder = others.find(|other| !quote.is_empty() && other.text.contains(quote));
+        let why = match holder {
+            Some(other) => format!("the passage {} does not hold these words, but {} does", passage.id, other.id),
+            None => format!("the passage {} does not hold these words: copy it letter by letter", passage.id),
+        };
         return Err(Defect::at(why, quote));
     };
     let start = passage.text[..at].chars().count();
@@ -181,12 +238,12 @@ mod tests {
 
     use super::{super::fixture::World, *};
 
-    fn phrase(text: &str) -> Value {
-        json!({"kind": "phrase", "text": text})
+    fn claim((passage, text): &(String, String)) -> Value {
+        json!({"id": passage, "text": text})
     }
 
-    fn claim((passage, text): &(String, String)) -> Value {
-        json!({"kind": "claim", "passage": passage, "quote": text, "text": text})
+    fn led(lead: &str, quoted: &(String, String)) -> Value {
+        json!({"lead": lead, "id": quoted.0, "text": quoted.1})
     }
 
     fn slice(text: &str, start: usize, end: usize) -> String {
@@ -208,12 +265,12 @@ mod tests {
         let world = World::new(Channel::Email);
         let sources = world.sources();
         let (guide, blend, post) = (world.passage("brewing"), world.passage("house"), world.passage("delivery"));
-        let answer = json!({"note": "more than was asked for", "rest": [
-            claim(&blend), phrase("Come and have a look."), claim(&guide),
-        ], "before": [phrase("Hello {{first_name}},"), phrase("Good to know:")], "claim": claim(&post), "subject": phrase("Hello from us")});
+        let answer = json!({"note": "more than was asked for", "rest": [claim(&blend), led("Good to know:", &guide)],
+            "before": {"opener": "In short:", "greeting": "Hello {{first_name}},"}, "claim": claim(&post),
+            "sign_off": {"call": "Come and have a look.", "closing": null}, "subject": {"text": "Hello from us"}});
         let draft = draft(&answer.to_string(), &world.brief(&sources), &sources).unwrap();
         let body = format!(
-            "Hello {{{{first_name}}}},\n\nGood to know: {} {}\n\nCome and have a look.\n\n{}\n\n{}",
+            "Hello {{{{first_name}}}},\n\nIn short: {} {}\n\nGood to know: {}\n\nCome and have a look.\n\n{}",
             post.1, blend.1, guide.1, "You can unsubscribe at any time."
         );
         assert_eq!(draft.message, Message { subject: Some("Hello from us".to_owned()), body });
@@ -226,11 +283,37 @@ mod tests {
         let world = World::new(Channel::Sms);
         let sources = world.sources();
         let (blend, post) = (world.passage("house"), world.passage("delivery"));
-        let part = |text: &str, (passage, quote): &(String, String)| json!({"kind": "claim", "passage": passage, "quote": quote, "text": text});
-        let (first, small) = (blend.1.trim_end_matches('.'), post.1.replacen('H', "h", 1));
-        let answer = json!({"claim": part(first, &blend), "rest": [part(&post.1, &post), part(&small, &post)]});
+        let part = |(passage, _): &(String, String), text: &str| claim(&(passage.clone(), text.to_owned()));
+        let (first, small) = (blend.1.trim_end_matches('.'), post.1.trim_start_matches("Harbour Coffee "));
+        let answer = json!({"claim": part(&blend, first), "rest": [claim(&post), part(&post, small)]});
         let draft = draft(&answer.to_string(), &world.brief(&sources), &sources).unwrap();
         assert_eq!(draft.message.body, format!("{first}\n{}\n{small}\nReply STOP to opt out.", post.1));
+        holds_together(&draft, &sources);
+    }
+
+    #[test]
+    fn what_is_said_twice_is_written_once() {
+        let world = World::new(Channel::Sms);
+        let sources = world.sources();
+        let (blend, post) = (world.passage("house"), world.passage("delivery"));
+        let rest = [claim(&post), led("And:", &blend), claim(&post)];
+        let answer = json!({"claim": claim(&blend), "rest": rest, "sign_off": {"call": ""}});
+        let draft = draft(&answer.to_string(), &world.brief(&sources), &sources).unwrap();
+        assert_eq!(draft.message.body, format!("{} {}\nReply STOP to opt out.", blend.1, post.1));
+        holds_together(&draft, &sources);
+    }
+
+    #[test]
+    fn a_headline_cites_the_sentence_that_says_it() {
+        let world = World::new(Channel::Email);
+        let sources = world.sources();
+        let (id, sentence) = world.passage("house");
+        let headline = "House Blend is roasted every Tuesday";
+        let subject = json!({"id": id, "quote": sentence, "text": headline});
+        let answer = json!({"claim": claim(&(id, sentence.clone())), "subject": subject});
+        let draft = draft(&answer.to_string(), &world.brief(&sources), &sources).unwrap();
+        assert_eq!(draft.message.subject.as_deref(), Some(headline));
+        assert_eq!((draft.claims[0].span.field, &draft.claims[0].citation.quote), (Field::Subject, &sentence));
         holds_together(&draft, &sources);
     }
 
@@ -238,26 +321,26 @@ mod tests {
     fn a_bad_answer_is_told_with_the_words_at_fault() {
         let world = World::new(Channel::Email);
         let sources = world.sources();
-        let blend = world.passage("house");
+        let (blend, guide) = (world.passage("house"), world.passage("brewing"));
         let good = claim(&blend);
         let with = |key: &str, value: &str| {
             let mut claim = good.clone();
             claim[key] = value.into();
             claim
         };
-        let message = |part: &Value| json!({"claim": part, "subject": phrase("Hello from us")}).to_string();
+        let message = |part: &Value| json!({"claim": part, "subject": {"text": "Hello from us"}}).to_string();
         for (answer, why, words) in [
             (String::new(), "one JSON object", "EOF"),
             ("Sure! {}".to_owned(), "one JSON object", "line 1"),
             (format!("{} and more", message(&good)), "one JSON object", "trailing"),
             (message(&good)[..40].to_owned(), "one JSON object", "EOF"),
-            (json!({"subject": phrase("x")}).to_string(), "one JSON object", "claim"),
-            (json!({"claim": {"kind": "picture"}}).to_string(), "one JSON object", "picture"),
+            (json!({"subject": {"text": "x"}}).to_string(), "one JSON object", "claim"),
+            (json!({"claim": {"text": "Hello,"}}).to_string(), "one JSON object", "id"),
             (json!({"claim": good}).to_string(), "the subject is missing", ""),
-            (message(&phrase("Hello,")), "no part is a claim", ""),
-            (message(&with("passage", "nowhere#p1")), "not among those given", "nowhere#p1"),
-            (message(&with("quote", "House Blend is free.")), "does not hold this quote", "House Blend is free."),
-            (message(&with("quote", " ")), "does not hold this quote", ""),
+            (message(&with("id", "nowhere#p1")), "not among those given", "nowhere#p1"),
+            (message(&with("text", "House Blend is free.")), "does not hold these words", "House Blend is free."),
+            (message(&with("text", " ")), "does not hold these words: copy", ""),
+            (message(&with("text", &guide.1)), &format!("these words, but {} does", guide.0), guide.1.as_str()),
         ] {
             let defects = draft(&answer, &world.brief(&sources), &sources).unwrap_err();
             assert!(defects[0].why.contains(why), "{answer}: {defects:?}");
@@ -275,13 +358,16 @@ mod tests {
             let sources = world.sources();
             let brief = world.brief(&sources);
             prop_assert!(draft(&raw, &brief, &sources).is_err());
-            let part = |(at, from, length, text): &(usize, usize, usize, String)| match sources.get(*at) {
-                None => phrase(text),
-                Some(Source { passage, .. }) => json!({"kind": "claim", "passage": passage.id, "text": text,
-                    "quote": slice(&passage.text, *from, from + length)}),
+            let part = |(at, from, length, text): &(usize, usize, usize, String)| {
+                let Some(Source { passage, .. }) = sources.get(*at) else { return json!({ "text": text }) };
+                let quote = slice(&passage.text, *from, from + length);
+                json!({"id": passage.id, "lead": text, "text": quote, "quote": quote})
             };
             let parts: Vec<Value> = parts.iter().map(part).collect();
-            let answer = json!({"claim": parts.first(), "rest": parts, "subject": parts.last()});
+            let claims: Vec<&Value> = parts.iter().filter(|part| part.get("id").is_some()).collect();
+            let phrase = parts.first().map(|part| &part["text"]);
+            let answer = json!({"before": {"greeting": phrase}, "claim": claims.first(), "rest": claims,
+                "sign_off": {"closing": phrase}, "subject": parts.last()});
             if let Ok(draft) = draft(&answer.to_string(), &brief, &sources) {
                 holds_together(&draft, &sources);
                 prop_assert!(draft.message.body.ends_with("You can unsubscribe at any time."));

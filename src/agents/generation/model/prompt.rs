@@ -186,36 +186,46 @@ fn documents<'a>(sources: &[Source<'a>]) -> Vec<DocumentGiven<'a>> {
     order.into_iter().map(given).collect()
 }
 
-/// Phrases and passages can only be those that there are, and there is a claim, where the service keeps to the schema.
-/// The names of the fields sort as a message is read: in that order they are sent, and written by some models.
+/// Phrases and passages can only be those that there are, each phrase has its place, and there is a claim, where the
+/// service keeps to the schema. The names of the fields sort as a message is read: in that order they are sent, and
+/// written by some models. A claim's are those that the data have for a passage: who copies the one copies the other.
 fn schema(phrases: &Spoken, sources: &[Source<'_>], channel: Channel) -> Value {
     let text = || json!({ "type": "string" });
-    let one_of = |values: Vec<&str>| json!({ "type": "string", "enum": values });
-    let phrase = |values: Vec<&str>| object(&[("kind", one_of(vec!["phrase"])), ("text", one_of(values))]);
-    let ids = sources.iter().map(|source| source.passage.id.as_str()).collect();
-    let claim =
-        object(&[("kind", one_of(vec!["claim"])), ("passage", one_of(ids)), ("quote", text()), ("text", text())]);
-    let any = |values: Vec<&str>| match values.as_slice() {
-        [] => claim.clone(),
-        _ => json!({ "anyOf": [phrase(values), claim] }),
+    let one_of = |values: &[&String]| json!({ "type": "string", "enum": values });
+    let if_any = |name, phrases: Vec<&String>| {
+        let or_none = json!({ "anyOf": [one_of(&phrases), { "type": "null" }] });
+        (!phrases.is_empty()).then_some((name, or_none))
     };
-    let all = |items: Value| json!({ "type": "array", "items": items });
-    let phrases_of_parts: Vec<&str> = phrases.of_parts().collect();
-    let mut parts = vec![("claim", claim.clone()), ("rest", all(any(phrases_of_parts.clone())))];
-    if !phrases_of_parts.is_empty() {
-        parts.insert(0, ("before", all(phrase(phrases_of_parts))));
-    }
-    if channel.limits().subject.is_some() {
-        parts.push(("subject", any(phrases.subjects.iter().map(String::as_str).collect())));
-    }
-    object(&parts)
+    let part = |name, phrases: [Option<(&'static str, Value)>; 2]| {
+        phrases.iter().any(Option::is_some).then(|| (name, object(phrases.into_iter().flatten())))
+    };
+    let Spoken { subjects, greetings, openers, transitions, calls, closings } = phrases;
+    let ids: Vec<&str> = sources.iter().map(|source| source.passage.id.as_str()).collect();
+    let id = || ("id", json!({ "type": "string", "enum": ids }));
+    let lead = if_any("lead", transitions.values().flatten().collect());
+    let led = object([id(), ("text", text())].into_iter().chain(lead));
+    let subject = || {
+        let headline = object([id(), ("quote", text()), ("text", text())]);
+        if subjects.is_empty() {
+            return headline;
+        }
+        let phrase = object([("text", one_of(&subjects.iter().collect::<Vec<_>>()))]);
+        json!({ "anyOf": [phrase, headline] })
+    };
+    let parts = [
+        part("before", [if_any("greeting", greetings.iter().collect()), if_any("opener", openers.iter().collect())]),
+        Some(("claim", object([id(), ("text", text())]))),
+        Some(("rest", json!({ "type": "array", "items": led }))),
+        part("sign_off", [if_any("call", calls.iter().collect()), if_any("closing", closings.iter().collect())]),
+        channel.limits().subject.map(|_| ("subject", subject())),
+    ];
+    object(parts.into_iter().flatten())
 }
 
-fn object(properties: &[(&str, Value)]) -> Value {
-    let required: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
-    let properties: serde_json::Map<String, Value> =
-        properties.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+fn object(properties: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    let properties: BTreeMap<&str, Value> = properties.into_iter().collect();
+    let required: Vec<&&str> = properties.keys().collect();
+    json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
 }
 
 #[cfg(test)]
@@ -236,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_changed_prompt_is_a_new_version() {
-        assert_eq!(name(), "prompt-2-ab4a0b3f", "raise VERSION with every change of a file, and write its digest here");
+        assert_eq!(name(), "prompt-2-3ad7a218", "raise VERSION with every change of a file, and write its digest here");
     }
 
     #[test]
