@@ -88,7 +88,7 @@ async fn the_doctor_says_whether_blobs_or_queues_of_an_account_do_not_work_and_l
         (&wrong_key, 1, "blobs: doctor/"),
     ] {
         let output = cpo(&["doctor", "--format", "json"], &[("CPO_STORAGE", setting)]).await;
-        let told = lines(&output).remove(0);
+        let told = lines(&output).pop().unwrap();
         assert_eq!(told["provider"], "azure_storage");
         assert!(told["says"].as_str().unwrap().starts_with(says), "{told}");
         assert_eq!(output.status.code(), Some(status), "{told}");
@@ -126,7 +126,7 @@ async fn an_estimate_over_the_budget_is_shown_and_refused_and_nobody_is_asked() 
     let command = ["estimate", &campaign, "--customers", &customers, "--format", "json"];
     let output = cpo(&command, &settings).await;
     assert_eq!(output.status.code(), Some(0), "{}", all(&output));
-    let told = lines(&output).remove(0);
+    let told = lines(&output).pop().unwrap();
     let (expected, most) = (told["expected_usd"].as_f64().unwrap(), told["most_usd"].as_f64().unwrap());
     assert!(0.0 < expected && expected < most && most < 5.0, "{told}");
     let of_stages: f64 =

@@ -6,7 +6,7 @@ use cpo::{
     domain::{id::BlocklistName, verdict::SeverityLevels},
     providers::{
         Services,
-        content_safety::{Bundle, Grounding, Part, blocklists::ItemText},
+        content_safety::{Bundle, Grounding, Part},
         mlflow,
         search::{
             Entry, Filter, Index, Neighbours, Query, Words,
@@ -158,9 +158,6 @@ async fn every_call_of_content_safety_tells_each_fault_for_what_it_is() {
         operation!("shield a prompt", content_safety, client => client.shield_prompt(Part::all("a")[0])),
         operation!("shield documents", content_safety, client => client.shield_documents(&Bundle::all(&["a", "b"])[0])),
         operation!("groundedness", content_safety, client => client.ungrounded(Grounding::new("a", "b").unwrap())),
-        operation!("put a blocklist", content_safety, client => client.put_blocklist(&brand(), "words")).unread(),
-        operation!("add items", content_safety, client => client.add_items(&brand(), &[ItemText::new("a").unwrap()])),
-        operation!("remove items", content_safety, client => client.remove_items(&brand(), &["1".to_owned()])).unread(),
         operation!("probe", content_safety, client => client.probe()),
     ];
     matrix(&[("AZURE_CONTENT_SAFETY_ENDPOINT", "URL"), ("AZURE_CONTENT_SAFETY_KEY", "k")], &operations).await;

@@ -200,7 +200,7 @@ async fn results_are_told_in_the_same_run_and_two_processes_at_once_double_nothi
         beside(move || here.run(id, &url, &[]))
     };
     let (one, other) = tokio::join!(again("first"), again("second"));
-    assert!(one.status.success() && other.status.success());
+    assert!(one.status.success() && other.status.success(), "{}\n{}", stderr(&one), stderr(&other));
     let before = the_one(fake.runs("first"));
     the_one(fake.runs("second"));
 
