@@ -65,7 +65,9 @@ fn told<E>(item: &Item, since: Instant, worked: &Result<Result<Output, Setback>,
         Ok(Err(setback)) => (Ended::Failed, &setback.usage),
         Err(_) => (Ended::Failed, &nothing),
     };
-    telemetry::metrics().item_ended(item.step.stage.as_str(), since.elapsed(), outcome, usage);
+    let stage = item.step.stage.as_str();
+    telemetry::metrics().item_ended(stage, since.elapsed(), outcome);
+    telemetry::metrics().spent(stage, usage);
 }
 
 /// What became of the work on an item.

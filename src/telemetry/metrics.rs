@@ -62,9 +62,13 @@ impl Metrics {
         self.queue_lag.record(lag.as_secs_f64(), &[KeyValue::new("queue", queue)]);
     }
 
-    pub fn item_ended(&self, stage: &'static str, time: Duration, outcome: Outcome, usage: &Usage) {
+    pub fn item_ended(&self, stage: &'static str, time: Duration, outcome: Outcome) {
+        let attributes = [KeyValue::new("stage", stage), KeyValue::new("outcome", outcome.as_str())];
+        self.items.record(time.as_secs_f64(), &attributes);
+    }
+
+    pub fn spent(&self, stage: &'static str, usage: &Usage) {
         let stage = KeyValue::new("stage", stage);
-        self.items.record(time.as_secs_f64(), &[stage.clone(), KeyValue::new("outcome", outcome.as_str())]);
         for (direction, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
             if tokens > 0 {
                 self.tokens.add(tokens, &[stage.clone(), KeyValue::new("direction", direction)]);

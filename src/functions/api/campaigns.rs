@@ -19,6 +19,7 @@ use super::page;
 use super::refusals::{Busy, OfAList};
 use crate::{
     Error,
+    agents::generation::messages,
     config::Campaign,
     domain::{id::CampaignId, problem::Problem},
     functions::{
@@ -418,6 +419,9 @@ struct Counts {
     customers: CustomerCounts,
     segments: BTreeMap<String, u64>,
     variants: VariantCounts,
+    /// Messages for single customers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    personal: Option<messages::Counts>,
     /// Customers to whom a message of the arm, or the control message in its place, goes out.
     arms: BTreeMap<String, u64>,
     warnings: Vec<String>,
@@ -433,6 +437,7 @@ async fn counts(engine: &Engine, view: &View) -> Result<Option<Counts>, Refusal>
         customers: summary.customers,
         segments: summary.segments.into_iter().collect(),
         variants: summary.variants,
+        personal: summary.personal,
         arms: summary.arms.into_iter().collect(),
         warnings: summary.warnings,
     }))

@@ -42,6 +42,7 @@ use crate::{
     ingest::PERSONAL_SHARD_ROWS,
     orchestration::{engine::ITEM_TIME, layout, recalls, spent, stage::Agent},
     providers::{ErrorKind, Meter, ProviderError},
+    telemetry,
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -124,6 +125,12 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
             if let Err(error) = spent::keep(job.records.blobs, job.item, &lines).await {
                 let usage = lines.iter().fold(wasted, |sum, (usage, _)| sum.and(*usage));
                 return Err(Setback { trouble: error.into(), usage });
+            }
+            for (usage, kept) in &lines {
+                telemetry::metrics().spent(job.item.step.stage.as_str(), usage);
+                if let What::Judged(variant) = &kept.what {
+                    telemetry::metrics().variant_judged(variant.verdict.decision);
+                }
             }
         }
         if let Some(trouble) = trouble {
