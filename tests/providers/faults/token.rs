@@ -263,3 +263,20 @@ async fn a_campaign_whose_identity_is_refused_ends_at_once_and_says_what_to_mend
     assert!(identity.requests().iter().len() > 0);
     assert!(!folder.path().join("out/campaigns/winter-table/deliveries").exists());
 }
+
+#[tokio::test]
+async fn the_doctor_tells_an_identity_that_is_refused_from_one_that_cannot_be_asked() {
+    for (status, wrong, remedy) in [
+        (400, "this process has no token", "give the app a managed identity"),
+        (503, "whoever gives this process its Entra token does not answer", "wait and try again"),
+    ] {
+        let identity = Scripted::in_turn([Reply::json(status, &json!({"message": "no"}))]).await;
+        let mut doctor = tokio::process::Command::new(env!("CARGO_BIN_EXE_cpo"));
+        doctor.arg("doctor").env_clear().env("AZURE_CONTENT_SAFETY_ENDPOINT", "http://127.0.0.1:9");
+        doctor.env("IDENTITY_ENDPOINT", format!("{}/token", identity.url())).env("IDENTITY_HEADER", "secret");
+        let output = doctor.stdin(Stdio::null()).output().await.unwrap();
+        let told = [output.stdout, output.stderr].map(|told| String::from_utf8_lossy(&told).into_owned()).concat();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(wrong) && told.contains(remedy) && !identity.requests().is_empty(), "{told}");
+    }
+}
