@@ -144,6 +144,17 @@ impl Usage {
         self += other;
         self
     }
+
+    /// What was added since it was `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            input_tokens: self.input_tokens.saturating_sub(earlier.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(earlier.output_tokens),
+            cost_usd: self.cost_usd.checked_sub(earlier.cost_usd).unwrap_or_default(),
+        }
+    }
 }
 
 impl std::ops::AddAssign for Usage {

@@ -312,7 +312,10 @@ impl<'a> Desk<'a> {
             seed: campaign.generation.seed,
             review: &|draft| gate.check_text(&to.cell, draft),
         };
-        self.asked(Agent::Generate, self.providers.writer.write(&brief, meter)).await
+        // What was spent on looking for attacks is not the draft's.
+        let before = meter.spent();
+        let draft = self.asked(Agent::Generate, self.providers.writer.write(&brief, meter)).await?;
+        Ok(Draft { usage: draft.usage.since(before), ..draft })
     }
 
     /// An answer, as long as there is time for one.

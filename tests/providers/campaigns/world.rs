@@ -12,7 +12,7 @@ use std::{
 };
 
 use cpo::{
-    agents::experimentation::deliveries::Table,
+    agents::{experimentation::deliveries::Table, generation::messages},
     audit,
     domain::{id::CampaignId, money::Usd, variant::Variant, verdict::Decision},
     orchestration::{
@@ -138,6 +138,8 @@ impl World {
         let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/starter");
         let text = fs::read_to_string(starter.join("campaign.toml")).unwrap();
         let text = text.replace("# date = ", "date = ").replace("candidates = 2", "candidates = 1");
+        let personal = "mode = \"customer\"\nfields = [\"first_name\", \"recency_days\"] #";
+        let text = text.replace("mode = \"segment\"", personal);
         let (input, output) = PRICE;
         let more = format!(
             r#"
@@ -231,9 +233,17 @@ vectors = {{ input = {VECTORS_PRICE} }}
         contents
     }
 
+    /// Those for segments, and those for single customers.
     pub async fn variants(&self) -> Vec<Variant> {
-        let is_there = self.files().list(None).await.unwrap().contains(&layout::blob(layout::VARIANTS));
-        if is_there { self.files().variants().await.unwrap() } else { Vec::new() }
+        let contents = self.contents().await;
+        if !contents.contains_key(&layout::blob(layout::VARIANTS)) {
+            return Vec::new();
+        }
+        let mut variants = self.files().variants().await.unwrap();
+        let lines = contents.iter().filter(|(path, _)| path.as_str().starts_with(layout::MESSAGES));
+        let personal = lines.flat_map(|(_, lines)| messages::from_lines(lines).unwrap());
+        variants.extend(personal.map(|message| message.variant));
+        variants
     }
 
     async fn instance(&self) -> Instance {
