@@ -176,7 +176,7 @@ fn screen(url: String) -> Arc<dyn HarmScreen> {
         _ => None,
     });
     let providers = Providers { services: Arc::new(services), ..Providers::default() };
-    providers.chosen(&campaign).unwrap().screen
+    providers.chosen(&campaign, &campaign.prices).unwrap().screen
 }
 
 async fn screened(url: String) -> (Option<ProviderError>, Meter) {

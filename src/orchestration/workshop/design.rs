@@ -85,7 +85,15 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         },
     };
     let design = job.folder().put_json(layout::blob(layout::DESIGN), &design).await?;
-    let estimate = estimate::stages(campaign, segments.len(), &plan, providers, index.as_ref(), shielded_once);
+    let estimate = estimate::stages(
+        campaign,
+        segments.len(),
+        &plan,
+        providers,
+        index.as_ref(),
+        shielded_once,
+        context.prices_read_on,
+    );
     let designed = Designed { segments, profiles, overlaps: tally.overlaps(model), labels, design, estimate };
     Output::new(Some(Fact::Designed(plan)), Usage::default(), &designed)
 }

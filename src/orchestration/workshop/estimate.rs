@@ -1,5 +1,7 @@
 //! What the questions of a campaign will cost, from what it counts and what its providers say of one question.
 
+use jiff::civil::Date;
+
 use super::providers::Chosen;
 use crate::{
     agents::retrieval::Retriever,
@@ -21,6 +23,7 @@ pub fn stages(
     providers: &Chosen,
     retriever: &dyn Retriever,
     shielded_once: Usd,
+    prices_read_on: Date,
 ) -> Vec<StageEstimate> {
     let (channels, locales) = (campaign.campaign.channels.len(), campaign.campaign.locales.len());
     let (arms, candidates) = (campaign.experiment.arms.len(), campaign.generation.candidates);
@@ -50,7 +53,7 @@ pub fn stages(
     let stage = |stage: Stage, provider: &str, questions: u32, most: Usd, forecast, counts: String| {
         let Forecast { expected, once, assumes } = forecast;
         let expected_usd = (expected.times(questions) + once).min(most);
-        let priced = (expected_usd > Usd::ZERO).then(|| format!("prices as read on {}", campaign.prices.read_on()));
+        let priced = (expected_usd > Usd::ZERO).then(|| format!("prices as read on {prices_read_on}"));
         StageEstimate {
             stage: stage.to_string(),
             provider: provider.to_owned(),
