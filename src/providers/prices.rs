@@ -2,17 +2,14 @@
 //! instead. A campaign keeps the list that it was started with: a newer program that goes on with it counts by the same
 //! prices as the one that set its budget aside.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{money::Usd, problem::Problem};
 
-/// A campaign's own prices, `[prices]`; for all else those of a list.
+/// A campaign's own prices, `[prices]`; for all else those that ship.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prices {
@@ -24,16 +21,14 @@ pub struct Prices {
     /// A text record is each begun 1,000 characters of a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_1000_text_records: Option<Usd>,
-    /// What the campaign was started with; `None`: what ships.
-    #[serde(skip)]
-    list: Option<Arc<List>>,
 }
 
 /// Prices as they were known on a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct List {
-    read_on: Date,
+    /// The day on which they were read.
+    pub read_on: Date,
     prices: Prices,
 }
 
@@ -73,26 +68,22 @@ impl List {
 }
 
 impl Prices {
-    /// From now on this list counts for what the campaign does not say itself.
-    pub fn count_by(&mut self, list: List) {
-        self.list = Some(Arc::new(list));
-    }
-
-    fn list(&self) -> &List {
-        self.list.as_deref().unwrap_or(&SHIPPED)
-    }
-
-    /// The day on which the list's prices were read.
-    pub fn read_on(&self) -> Date {
-        self.list().read_on
+    /// These, and what the list says besides.
+    pub fn over(&self, list: &List) -> Self {
+        let List { prices, .. } = list;
+        let models = prices.models.iter().chain(&self.models);
+        Self {
+            models: models.map(|(name, price)| (name.clone(), *price)).collect(),
+            per_1000_semantic_queries: self.per_1000_semantic_queries.or(prices.per_1000_semantic_queries),
+            per_1000_text_records: self.per_1000_text_records.or(prices.per_1000_text_records),
+        }
     }
 
     /// Of a model by its name, with or without the date of its version (`gpt-4o-mini-2024-07-18`).
     pub fn of(&self, model: &str) -> Option<Price> {
         let names = [Some(model), undated(model)];
         let named = |list: &Self| names.iter().flatten().find_map(|name| list.models.get(*name)).copied();
-        // A campaign that no list had a price for has asked nobody yet.
-        named(self).or_else(|| named(&self.list().prices)).or_else(|| named(&SHIPPED.prices))
+        named(self).or_else(|| named(&SHIPPED.prices))
     }
 
     /// As [`Prices::of`]. A model on this machine (`is_here`) is free unless the campaign says otherwise; of any other
@@ -122,7 +113,7 @@ impl Prices {
     }
 
     fn per_thousand(&self, price: impl Fn(&Self) -> Option<Usd>, count: u64) -> Usd {
-        let price = price(self).or_else(|| price(&self.list().prices)).unwrap_or_default();
+        let price = price(self).or_else(|| price(&SHIPPED.prices)).unwrap_or_default();
         Usd::priced_per(1_000, &[(price, count)])
     }
 }
@@ -153,7 +144,7 @@ mod tests {
 
     #[test]
     fn every_price_that_ships_is_one_and_has_a_day() {
-        assert!(Prices::default().read_on() >= jiff::civil::date(2026, 11, 23));
+        assert!(SHIPPED.read_on >= jiff::civil::date(2026, 11, 23));
         let shipped = &SHIPPED.prices;
         assert!(shipped.per_1000_semantic_queries > Some(Usd::ZERO));
         assert!(shipped.per_1000_text_records > Some(Usd::ZERO));
@@ -205,15 +196,13 @@ mod tests {
         };
         let list = List { read_on: jiff::civil::date(2025, 1, 1), prices };
         let own = Price { input: usd(1.0), ..Price::default() };
-        let mut campaign = Prices { models: [("mine".to_owned(), own)].into(), ..Prices::default() };
-        let written = serde_json::to_string(&campaign).unwrap();
-        campaign.count_by(serde_json::from_str(&serde_json::to_string(&list).unwrap()).unwrap());
-        assert_eq!((campaign.of("gpt-4o-mini-2024-07-18"), campaign.of("mine")), (Some(old), Some(own)));
-        assert_eq!((campaign.text_records(1_000), campaign.read_on()), (usd(3.0), list.read_on));
-        assert_eq!(campaign.of("gpt-4.1"), SHIPPED.prices.of("gpt-4.1"), "nobody had asked it before");
-        // A model on this machine stays free, and the campaign file is what it was.
-        assert_eq!(campaign.of_asked("gpt-4o-mini", true).unwrap(), Price::default());
-        assert_eq!(serde_json::to_string(&campaign).unwrap(), written);
+        let campaign = Prices { models: [("mine".to_owned(), own)].into(), ..Prices::default() };
+        let prices = campaign.over(&serde_json::from_str(&serde_json::to_string(&list).unwrap()).unwrap());
+        assert_eq!((prices.of("gpt-4o-mini-2024-07-18"), prices.of("mine")), (Some(old), Some(own)));
+        assert_eq!(prices.text_records(1_000), usd(3.0));
+        assert_eq!(prices.of("gpt-4.1"), SHIPPED.prices.of("gpt-4.1"), "nobody had asked it before");
+        let dearer = Prices { models: [("gpt-4o-mini".to_owned(), own)].into(), ..Prices::default() };
+        assert_eq!(dearer.over(&list).of("gpt-4o-mini"), Some(own), "the campaign's own word goes first");
     }
 
     #[test]

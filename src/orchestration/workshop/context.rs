@@ -47,6 +47,7 @@ use crate::{
         stage::Stage,
         start::Start,
     },
+    providers::prices::{List, Prices},
 };
 
 /// What is known when the run starts, and cells for what its stages add: the first item that needs one fills it, and
@@ -57,6 +58,10 @@ pub struct Context {
     /// The day for which approvals, validity windows and offers are judged.
     pub date: Date,
     pub phrases: PhraseBook,
+    /// The campaign's own, and those of the list that it was started with.
+    pub prices: Prices,
+    /// When the list's were read.
+    pub prices_read_on: Date,
     chosen: OnceLock<Result<Chosen, Vec<Problem>>>,
     content: OnceCell<Arc<Library>>,
     index: OnceCell<Arc<dyn Retriever>>,
@@ -79,15 +84,15 @@ impl fmt::Debug for Context {
 impl Context {
     pub async fn read(records: Records<'_>) -> Result<Self, Trouble> {
         let bytes = input(records, records.instance.start).await?;
-        let mut start: Start = parse("what the campaign was started with", &bytes)?;
-        if let Some(list) = start.prices.clone() {
-            start.campaign.prices.count_by(list);
-        }
+        let start: Start = parse("what the campaign was started with", &bytes)?;
+        let list = start.prices.clone().unwrap_or_else(List::shipped);
         let date = start.campaign.campaign.date;
         Ok(Self {
             attributes: start.campaign.attributes(),
             date: date.ok_or_else(|| Trouble::Defect("the campaign was started without a date".into()))?,
             phrases: phrases::phrase_book(&start.campaign),
+            prices: start.campaign.prices.over(&list),
+            prices_read_on: list.read_on,
             chosen: OnceLock::new(),
             start,
             content: OnceCell::new(),
@@ -104,7 +109,7 @@ impl Context {
     }
 
     pub fn chosen(&self, providers: &Providers) -> Result<&Chosen, Trouble> {
-        let chosen = self.chosen.get_or_init(|| providers.chosen(&self.start.campaign));
+        let chosen = self.chosen.get_or_init(|| providers.chosen(&self.start.campaign, &self.prices));
         chosen.as_ref().map_err(|problems| Trouble::Problems(problems.clone()))
     }
 
@@ -138,7 +143,7 @@ impl Context {
             if let Some(client) = chosen.search.clone() {
                 let recalled = recalls::of(job.records.blobs).await?;
                 let content = azure_search::Content { library, digest, recalled, date };
-                let price = self.start.campaign.prices.semantic_queries(1);
+                let price = self.prices.semantic_queries(1);
                 let retriever: Arc<dyn Retriever> = Arc::new(AzureSearch::new(client, content, embeddings, price));
                 return Ok(retriever);
             }

@@ -76,7 +76,6 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         }
         None => (Usd::ZERO, Usd::ZERO),
     };
-    let customers: u64 = profiles.iter().map(|profile| profile.customers).sum();
     let (personal, each) = match campaign.generation.mode {
         GenerationMode::Segment => (0, Usd::ZERO),
         GenerationMode::Customer => (count(labels.len())?, personalize::most(campaign, providers)),
@@ -93,8 +92,8 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
         personal,
     };
     let design = job.folder().put_json(layout::blob(layout::DESIGN), &design).await?;
-    let estimate =
-        estimate::stages(campaign, segments.len(), customers as usize, &plan, providers, index.as_ref(), shielded_once);
+    let (index, read_on) = (index.as_ref(), context.prices_read_on);
+    let estimate = estimate::stages(campaign, &profiles, &plan, providers, index, shielded_once, read_on);
     let designed = Designed { segments, profiles, overlaps: tally.overlaps(model), labels, design, estimate };
     Output::new(Some(Fact::Designed(plan)), Usage::default(), &designed)
 }

@@ -1,5 +1,7 @@
 //! What the questions of a campaign will cost, from what it counts and what its providers say of one question.
 
+use jiff::civil::Date;
+
 use super::{personalize, providers::Chosen};
 use crate::{
     agents::retrieval::Retriever,
@@ -7,7 +9,7 @@ use crate::{
         Campaign,
         campaign::{RetrieverName, ScreenName},
     },
-    domain::{estimate::StageEstimate, money::Usd},
+    domain::{estimate::StageEstimate, money::Usd, segment::SegmentProfile},
     orchestration::{instance::Plan, stage::Stage},
     providers::Forecast,
 };
@@ -16,13 +18,14 @@ use crate::{
 /// attacks on a model; what several queries find is looked at once by each process.
 pub fn stages(
     campaign: &Campaign,
-    segments: usize,
-    customers: usize,
+    profiles: &[SegmentProfile],
     plan: &Plan,
     providers: &Chosen,
     retriever: &dyn Retriever,
     shielded_once: Usd,
+    prices_read_on: Date,
 ) -> Vec<StageEstimate> {
+    let segments = profiles.len();
     let (channels, locales) = (campaign.campaign.channels.len(), campaign.campaign.locales.len());
     let (arms, candidates) = (campaign.experiment.arms.len(), campaign.generation.candidates);
     let ways = format!("x {} x {}", counted(channels, "channel"), counted(locales, "locale"));
@@ -51,7 +54,7 @@ pub fn stages(
     let stage = |stage: Stage, provider: &str, questions: u32, most: Usd, forecast, counts: String| {
         let Forecast { expected, once, assumes } = forecast;
         let expected_usd = (expected.times(questions) + once).min(most);
-        let priced = (expected_usd > Usd::ZERO).then(|| format!("prices as read on {}", campaign.prices.read_on()));
+        let priced = (expected_usd > Usd::ZERO).then(|| format!("prices as read on {prices_read_on}"));
         StageEstimate {
             stage: stage.to_string(),
             provider: provider.to_owned(),
@@ -97,10 +100,11 @@ pub fn stages(
         let shielded = personalize::shielded(campaign, providers);
         let experiment = &campaign.experiment;
         let reached = (1.0 - experiment.control.get() - experiment.holdout.get()).max(0.0);
+        let customers: u64 = profiles.iter().map(|profile| profile.customers).sum();
         let messages = (customers as f64 * reached).round() as u32;
         let counts = format!(
             "{} may be contacted, of whom arms reach {:.0} %: {}, each written and judged; at most all of them",
-            counted(customers, "customer"),
+            counted(customers as usize, "customer"),
             reached * 100.0,
             counted(messages as usize, "message")
         );

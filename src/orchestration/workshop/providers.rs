@@ -13,7 +13,7 @@ use crate::{
         campaign::{EmbedderName, RetrieverName, ScreenName, TrackerName, WriterName},
     },
     domain::problem::Problem,
-    providers::{CALLS, Services, openai::OpenAi, search::Search},
+    providers::{CALLS, Services, openai::OpenAi, prices::Prices, search::Search},
 };
 
 /// A screen, and the shields of its service.
@@ -49,27 +49,30 @@ impl Providers {
         Ok(Self { calls: services.calls()?, services: Arc::new(services), ..Self::default() })
     }
 
-    /// Those that the campaign names. One that is not set up here is a problem, before anything is asked.
-    pub fn chosen(&self, campaign: &Campaign) -> Result<Chosen, Vec<Problem>> {
+    /// Those that the campaign names, which charge these prices. One that is not set up here is a problem, before anything
+    /// is asked.
+    pub fn chosen(&self, campaign: &Campaign, prices: &Prices) -> Result<Chosen, Vec<Problem>> {
         let names = &campaign.providers;
         let writer = match names.generation {
             WriterName::Embedded => Ok(Arc::clone(&self.writer)),
-            WriterName::AzureOpenai => self.services.azure_openai().and_then(|client| model(client, campaign)),
-            WriterName::Openai => self.services.openai().and_then(|client| model(client, campaign)),
+            WriterName::AzureOpenai => self.services.azure_openai().and_then(|client| model(client, campaign, prices)),
+            WriterName::Openai => self.services.openai().and_then(|client| model(client, campaign, prices)),
         };
         let screen = match names.safety {
             ScreenName::Embedded => Ok((Arc::clone(&self.screen), None)),
-            ScreenName::AzureContentSafety => self.content_safety(campaign),
+            ScreenName::AzureContentSafety => self.content_safety(campaign, prices),
         };
         let embedder = match names.embeddings {
             EmbedderName::None => Ok(None),
             EmbedderName::AzureOpenai => {
                 let client = self.services.azure_openai();
-                client.and_then(|client| embedder(client, "AZURE_OPENAI_EMBEDDING_DEPLOYMENT", campaign)).map(Some)
+                client
+                    .and_then(|client| embedder(client, "AZURE_OPENAI_EMBEDDING_DEPLOYMENT", campaign, prices))
+                    .map(Some)
             }
             EmbedderName::Openai => {
                 let client = self.services.openai();
-                client.and_then(|client| embedder(client, "OPENAI_EMBEDDING_MODEL", campaign)).map(Some)
+                client.and_then(|client| embedder(client, "OPENAI_EMBEDDING_MODEL", campaign, prices)).map(Some)
             }
         };
         let search = match names.retrieval {
@@ -92,28 +95,34 @@ impl Providers {
         }
     }
 
-    fn content_safety(&self, campaign: &Campaign) -> Result<Screening, Problem> {
+    fn content_safety(&self, campaign: &Campaign, prices: &Prices) -> Result<Screening, Problem> {
         let client = self.services.content_safety()?;
-        let shields = PromptShields::new(Arc::clone(&client), campaign.prices.clone());
+        let shields = PromptShields::new(Arc::clone(&client), prices.clone());
         let settings = campaign.safety.content_safety.clone();
         let shields = settings.prompt_shields.then(|| Arc::new(shields));
-        let screen = ContentSafetyScreen::new(client, campaign.prices.clone(), settings, shields.clone());
+        let screen = ContentSafetyScreen::new(client, prices.clone(), settings, shields.clone());
         Ok((Arc::new(screen), shields))
     }
 }
 
-fn model(client: Arc<OpenAi>, campaign: &Campaign) -> Result<Arc<dyn Writer>, Problem> {
+fn model(client: Arc<OpenAi>, campaign: &Campaign, prices: &Prices) -> Result<Arc<dyn Writer>, Problem> {
+    let prices = prices_of(&client, campaign, prices);
     let is_here = client.is_here();
-    let price = |model: &str| campaign.prices.of_asked(model, is_here);
+    let price = |model: &str| prices.of_asked(model, is_here);
     Ok(Arc::new(Model::new(client, &campaign.generation.model, price)?))
 }
 
-fn embedder(client: Arc<OpenAi>, setting: &str, campaign: &Campaign) -> Result<Embedder, Problem> {
+/// What a list says of a model is not said of one on this machine.
+fn prices_of<'a>(client: &OpenAi, campaign: &'a Campaign, prices: &'a Prices) -> &'a Prices {
+    if client.is_here() { &campaign.prices } else { prices }
+}
+
+fn embedder(client: Arc<OpenAi>, setting: &str, campaign: &Campaign, prices: &Prices) -> Result<Embedder, Problem> {
     let model = client.embedding_model.clone().ok_or_else(|| {
         let message = format!("the campaign wants embeddings, and the setting {setting} does not say by which model");
         Problem::new(message, format!("set the environment variable {setting}")).at_field("providers.embeddings")
     })?;
-    let price = campaign.prices.of_asked(&model, client.is_here())?;
+    let price = prices_of(&client, campaign, prices).of_asked(&model, client.is_here())?;
     Ok(Embedder::new(client, model, price))
 }
 
