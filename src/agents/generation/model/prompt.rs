@@ -186,7 +186,7 @@ fn documents<'a>(sources: &[Source<'a>]) -> Vec<DocumentGiven<'a>> {
     order.into_iter().map(given).collect()
 }
 
-/// Phrases and passages can only be those that there are, each phrase has its place, and there is a claim, where the
+/// Phrases, headlines and passages can only be those that there are, each phrase has its place, and there is a claim, where the
 /// service keeps to the schema. The names of the fields sort as a message is read: in that order they are sent, and
 /// written by some models. A claim's are those that the data have for a passage: who copies the one copies the other.
 fn schema(phrases: &Spoken, sources: &[Source<'_>], channel: Channel) -> Value {
@@ -204,13 +204,19 @@ fn schema(phrases: &Spoken, sources: &[Source<'_>], channel: Channel) -> Value {
     let id = || ("id", json!({ "type": "string", "enum": ids }));
     let lead = if_any("lead", transitions.values().flatten().collect());
     let led = object([id(), ("text", text())].into_iter().chain(lead));
+    let mut headlines: Vec<&String> = sources.iter().flat_map(|source| &source.document.headlines).collect();
+    headlines.sort_unstable();
+    headlines.dedup();
     let subject = || {
-        let headline = object([id(), ("quote", text()), ("text", text())]);
-        if subjects.is_empty() {
-            return headline;
+        let mut kinds = Vec::new();
+        if !subjects.is_empty() {
+            kinds.push(object([("text", one_of(&subjects.iter().collect::<Vec<_>>()))]));
         }
-        let phrase = object([("text", one_of(&subjects.iter().collect::<Vec<_>>()))]);
-        json!({ "anyOf": [phrase, headline] })
+        if !headlines.is_empty() || kinds.is_empty() {
+            let text_of_it = if headlines.is_empty() { text() } else { one_of(&headlines) };
+            kinds.push(object([id(), ("quote", text()), ("text", text_of_it)]));
+        }
+        json!({ "anyOf": kinds })
     };
     let parts = [
         part("before", [if_any("greeting", greetings.iter().collect()), if_any("opener", openers.iter().collect())]),
@@ -338,6 +344,7 @@ mod tests {
             let given = schema.to_string();
             assert!(sources.iter().all(|source| given.contains(source.passage.id.as_str())));
             assert!(turns[1].content.contains(if has_subject { "It has a subject" } else { "It has no subject" }));
+            assert_eq!(given.contains("House Blend is roasted every Tuesday\""), has_subject, "{channel}: a headline");
             // A notification has no room for phrases.
             assert_eq!(given.contains("{{first_name}}"), channel != Channel::Push, "{channel}");
         }
