@@ -442,6 +442,30 @@ async fn what_one_call_judged_stays_judged_where_another_failed() {
 }
 
 #[tokio::test]
+async fn a_message_that_one_call_put_off_is_asked_about_by_that_call_alone() {
+    let put_off = std::sync::atomic::AtomicBool::new(true);
+    let server = server("detectGroundedness", move |request| {
+        let is_put_off = put_off.swap(false, std::sync::atomic::Ordering::Relaxed);
+        if is_put_off { Reply::empty(429) } else { good(request) }
+    })
+    .await;
+    let (screen, meter) = (screen(&server, everything()), Meter::new(cost(4)));
+    let sources = ["The kettle boils.".to_owned()];
+    let message = AsRead { text: TEXT, sources: &sources };
+    assert!(screen.screen(&message, &meter).await.is_err());
+    screen.screen(&message, &meter).await.unwrap();
+    let asked = |name: &str| server.requests().iter().filter(|request| operation(request) == name).count();
+    assert_eq!(["analyze", "shieldPrompt", "detectGroundedness"].map(asked), [1, 1, 2]);
+    assert_eq!(meter.spent().cost_usd, cost(4));
+    // It is of this message, with these sources, and of no other; and when it is screened nothing is kept.
+    assert_eq!(
+        screen.screen(&AsRead { text: TEXT, sources: &[] }, &Meter::new(Usd::ZERO)).await.unwrap_err().kind,
+        ErrorKind::OverAllowance
+    );
+    assert_eq!(screen.screen(&message, &Meter::new(Usd::ZERO)).await.unwrap_err().kind, ErrorKind::OverAllowance);
+}
+
+#[tokio::test]
 async fn a_customer_s_values_are_searched_for_attacks_and_nothing_of_them_is_kept() {
     let server = attacked().await;
     let shields = PromptShields::new(client(&server), Prices::default());

@@ -3,7 +3,11 @@
 //! It adds to what is checked in this process and replaces nothing: the lexicon reads every message too, and of each harm
 //! the worse of the two counts; our own gate judges what the groundedness detection judges.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -13,6 +17,7 @@ use crate::{
     config::campaign,
     domain::{
         channel::Channel,
+        digest::Digest,
         money::Usd,
         variant::Usage,
         verdict::{Finding, Rule},
@@ -39,6 +44,24 @@ pub struct ContentSafetyScreen {
     /// `None`: messages are not searched for attacks.
     shields: Option<Arc<PromptShields>>,
     lexicon: Lexicon,
+    /// By text and sources.
+    begun: Mutex<HashMap<(Digest, Digest), Begun>>,
+}
+
+/// What some calls have said of a message while another one was put off: who asks again neither asks nor pays for that
+/// again. A service that bears half of the calls would else use up every message's allowance.
+#[derive(Default)]
+struct Begun {
+    analyses: Option<Vec<Analysis>>,
+    is_attack: Option<bool>,
+    ungrounded: Option<Vec<String>>,
+}
+
+/// Words of messages are in it.
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun").finish_non_exhaustive()
+    }
 }
 
 impl ContentSafetyScreen {
@@ -48,7 +71,39 @@ impl ContentSafetyScreen {
         settings: campaign::ContentSafety,
         shields: Option<Arc<PromptShields>>,
     ) -> Self {
-        Self { client, prices, settings, shields, lexicon: Lexicon::default() }
+        Self { client, prices, settings, shields, lexicon: Lexicon::default(), begun: Mutex::default() }
+    }
+
+    /// Each call is brought to its end, whatever the others say: one that is cut off would count as charged.
+    async fn answers(
+        &self,
+        message: &AsRead<'_>,
+        meter: &Meter,
+    ) -> Result<(Vec<Analysis>, bool, Vec<String>), ProviderError> {
+        let key = (Digest::of(message.text), Digest::of(source_of(message)));
+        let begun = self.begun().remove(&key).unwrap_or_default();
+        let answers = tokio::join!(
+            known_or(begun.analyses, self.analyses(message.text, meter)),
+            known_or(begun.is_attack, self.is_attack(message.text, meter)),
+            known_or(begun.ungrounded, self.ungrounded(message, meter)),
+        );
+        match answers {
+            (Ok(analyses), Ok(is_attack), Ok(ungrounded)) => Ok((analyses, is_attack, ungrounded)),
+            (analyses, is_attack, ungrounded) => {
+                let mut failed = None;
+                let begun = Begun {
+                    analyses: analyses.map_err(|error| failed.get_or_insert(error).kind).ok(),
+                    is_attack: is_attack.map_err(|error| failed.get_or_insert(error).kind).ok(),
+                    ungrounded: ungrounded.map_err(|error| failed.get_or_insert(error).kind).ok(),
+                };
+                self.begun().insert(key, begun);
+                Err(failed.expect("one of them is an error"))
+            }
+        }
+    }
+
+    fn begun(&self) -> MutexGuard<'_, HashMap<(Digest, Digest), Begun>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn analyses(&self, text: &str, meter: &Meter) -> Result<Vec<Analysis>, ProviderError> {
@@ -110,13 +165,7 @@ impl HarmScreen for ContentSafetyScreen {
     }
 
     async fn screen(&self, message: &AsRead<'_>, meter: &Meter) -> Result<Screened, ProviderError> {
-        // Each is brought to its end, whatever the others say: a call that is cut off would count as charged.
-        let (analyses, is_attack, ungrounded) = tokio::join!(
-            self.analyses(message.text, meter),
-            self.is_attack(message.text, meter),
-            self.ungrounded(message, meter),
-        );
-        let (analyses, is_attack, ungrounded) = (analyses?, is_attack?, ungrounded?);
+        let (analyses, is_attack, ungrounded) = self.answers(message, meter).await?;
         let severities = analyses
             .iter()
             .fold(self.lexicon.severities(message.text), |worst, analysis| worst.or_worse(analysis.severities));
@@ -141,6 +190,13 @@ impl HarmScreen for ContentSafetyScreen {
 
 fn listed(BlocklistMatch { blocklist, item }: BlocklistMatch) -> Finding {
     Finding::blocking(Rule::BannedPhrase, item, format!("the blocklist `{blocklist}` lists it"))
+}
+
+async fn known_or<T, E>(known: Option<T>, ask: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    match known {
+        Some(known) => Ok(known),
+        None => ask.await,
+    }
 }
 
 /// All that the message rests on as one text: most phrases are short, and each text of a call begins a record.

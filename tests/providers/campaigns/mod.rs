@@ -98,6 +98,20 @@ async fn a_question_that_the_shields_put_off_is_paid_for_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_only_asks_to_wait_costs_nobody_a_message() {
+    let_time_pass();
+    let undisturbed = World::run(None).await.delivered().await;
+    for part in [Part::Model, Part::Embeddings, Part::Safety, Part::Search] {
+        // A message is asked about in pairs of calls: of each pair one is put off.
+        let when = if part == Part::Safety { When::EveryOther } else { When::Half };
+        for fault in [Fault::Status(429), Fault::RetryAfter(429), Fault::RetryAfter(503)] {
+            let world = campaign(part, fault, when).await;
+            assert_eq!(world.delivered().await, undisturbed, "{part:?}, {fault:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn whatever_the_tracking_server_does_campaigns_end_the_same_and_it_is_told_when_it_is_well() {
     let_time_pass();
     let undisturbed = World::run(None).await.timeless().await;

@@ -61,6 +61,9 @@ pub enum Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     EveryThird,
+    EveryOther,
+    /// Half of them, in no order.
+    Half,
     /// As many as open a breaker.
     AtFirst,
     Always,
@@ -81,6 +84,8 @@ impl Trouble {
         match self.when {
             _ if self.fault == Fault::Refused => false,
             When::EveryThird => request.number % 3 == 1,
+            When::EveryOther => request.number % 2 == 1,
+            When::Half => (request.number + 1).wrapping_mul(0x9e37_79b9) >> 16 & 1 == 1,
             When::AtFirst => request.number < 8,
             When::Always => true,
         }
@@ -185,7 +190,7 @@ vectors = {{ input = {VECTORS_PRICE} }}
                 if view.status.is_final() {
                     return view;
                 }
-                assert!(began.elapsed() < Duration::from_secs(24 * 3_600), "{trouble:?} does not end: {view:#?}");
+                assert!(began.elapsed() < Duration::from_secs(2 * 3_600), "{trouble:?} does not end: {view:#?}");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
