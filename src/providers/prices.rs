@@ -187,6 +187,14 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_an_earlier_version_kept_is_still_read() {
+        let json = include_str!("../../tests/data/formats/prices-1.json");
+        let list: List = serde_json::from_str(json).unwrap();
+        let written: serde_json::Value = serde_json::to_value(&list).unwrap();
+        assert_eq!(written, serde_json::from_str::<serde_json::Value>(json).unwrap());
+    }
+
+    #[test]
     fn the_list_that_a_campaign_was_started_with_counts_before_the_one_that_ships() {
         let old = Price { input: usd(7.0), ..Price::default() };
         let prices = Prices {
