@@ -74,7 +74,7 @@ fn bar(step: Step, total: u64, done: u64) -> ProgressBar {
     // How long the rest takes is told from what this run does.
     bar.set_position(done);
     bar.reset_eta();
-    match ProgressStyle::with_template("{prefix:10} [{bar:20}] {pos}/{len} {msg} {eta}") {
+    match ProgressStyle::with_template("{prefix:11} [{bar:20}] {pos}/{len} {msg} {eta}") {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),
         Err(_) => bar,
     }
@@ -82,5 +82,5 @@ fn bar(step: Step, total: u64, done: u64) -> ProgressBar {
 
 fn line(step: Step, outcome: &str, took: Option<Duration>) -> String {
     let took = took.map_or_else(|| "done before".to_owned(), |took| format!("{:.2} s", took.as_secs_f64()));
-    format!("{:10} {outcome} ({took})", step.to_string())
+    format!("{:11} {outcome} ({took})", step.to_string())
 }

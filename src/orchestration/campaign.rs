@@ -363,7 +363,7 @@ pub async fn why_failed(store: &Store, instance: &Instance, failure: Failure) ->
         Failure::OverBudget { reserve, cap } => {
             let problem = Problem::new(
                 format!("the campaign could cost {reserve}, and may cost {cap}"),
-                "raise the budget, or ask for fewer candidates, arms, channels or locales",
+                "raise the budget, or ask for less: fewer candidates, arms, channels or locales, messages for segments alone",
             );
             return Ok(problem.at_field("budget.max_usd").into());
         }
