@@ -6,7 +6,10 @@
 use serde::Deserialize;
 
 use crate::{
-    agents::generation::{Brief, Source},
+    agents::generation::{
+        Brief, Source,
+        phrases::{Spoken, Tone},
+    },
     domain::{
         channel::Channel,
         variant::{Citation, Claim, Draft, Field, Message, Span, Usage},
@@ -101,6 +104,8 @@ pub fn draft(answer: &str, brief: &Brief<'_>, sources: &[Source<'_>]) -> Result<
     for phrase in [&said.before.greeting, &said.before.opener].into_iter().flatten() {
         body.phrase(phrase, channel);
     }
+    let tone = Tone::find(&brief.cell.locale, brief.tone);
+    let phrases = tone.map_or_else(Spoken::default, |tone| tone.spoken(channel, brief.brand, brief.slots));
     let mut told: Vec<&str> = Vec::new();
     for claim in [&said.claim].into_iter().chain(&said.rest) {
         // What is said twice is written once.
@@ -110,7 +115,9 @@ pub fn draft(answer: &str, brief: &Brief<'_>, sources: &[Source<'_>]) -> Result<
         told.push(claim.text.trim());
         match citation(&claim.id, &claim.text, sources) {
             Ok(citation) => {
-                if let Some(lead) = &claim.lead {
+                let lead = claim.lead.as_deref().filter(|lead| leads_to(lead, &claim.id, &phrases, sources));
+                if let Some(lead) = lead.filter(|lead| !told.contains(lead)) {
+                    told.push(lead);
                     body.phrase(lead, channel);
                 }
                 body.claim(&claim.text, citation, channel);
@@ -141,6 +148,15 @@ pub fn draft(answer: &str, brief: &Brief<'_>, sources: &[Source<'_>]) -> Result<
     let message = Message { subject: channel.limits().subject.map(|_| subject.text), body: body.text };
     let claims = subject.claims.into_iter().chain(body.claims).collect();
     Ok(Draft { message, claims, usage: Usage::default() })
+}
+
+/// A transition asserts nothing, and is left out where it is for a document of another category: "The offer:" says too much
+/// of what is none.
+fn leads_to(lead: &str, passage: &str, phrases: &Spoken, sources: &[Source<'_>]) -> bool {
+    let source = sources.iter().find(|source| source.passage.id.as_str() == passage.trim());
+    let category = source.map(|source| source.document.category.as_str());
+    let leads = category.and_then(|category| phrases.transitions.get(category));
+    leads.is_some_and(|leads| leads.iter().any(|known| known == lead))
 }
 
 /// With the place at fault, and nothing after it.
@@ -265,12 +281,13 @@ mod tests {
         let world = World::new(Channel::Email);
         let sources = world.sources();
         let (guide, blend, post) = (world.passage("brewing"), world.passage("house"), world.passage("delivery"));
-        let answer = json!({"note": "more than was asked for", "rest": [claim(&blend), led("Good to know:", &guide)],
+        let answer = json!({"note": "more than was asked for", "rest": [led("Something we think you might like:", &blend), claim(&guide)],
             "before": {"opener": "In short:", "greeting": "Hello {{first_name}},"}, "claim": claim(&post),
             "sign_off": {"call": "Come and have a look.", "closing": null}, "subject": {"text": "Hello from us"}});
         let draft = draft(&answer.to_string(), &world.brief(&sources), &sources).unwrap();
         let body = format!(
-            "Hello {{{{first_name}}}},\n\nIn short: {} {}\n\nGood to know: {}\n\nCome and have a look.\n\n{}",
+            "Hello {{{{first_name}}}},\n\nIn short: {}\n\nSomething we think you might like: {} {}\n\nCome and have a \
+             look.\n\n{}",
             post.1, blend.1, guide.1, "You can unsubscribe at any time."
         );
         assert_eq!(draft.message, Message { subject: Some("Hello from us".to_owned()), body });
@@ -300,6 +317,22 @@ mod tests {
         let answer = json!({"claim": claim(&blend), "rest": rest, "sign_off": {"call": ""}});
         let draft = draft(&answer.to_string(), &world.brief(&sources), &sources).unwrap();
         assert_eq!(draft.message.body, format!("{} {}\nReply STOP to opt out.", blend.1, post.1));
+        holds_together(&draft, &sources);
+    }
+
+    #[test]
+    fn a_transition_to_another_category_or_for_the_second_time_is_left_out() {
+        let world = World::new(Channel::Email);
+        let sources = world.sources();
+        let (guide, blend, post) = (world.passage("brewing"), world.passage("house"), world.passage("delivery"));
+        let refill = world.passage("regulars");
+        let known = "Something we think you might like:";
+        let rest = [led("A little something on top:", &blend), led(known, &refill), led(known, &post)];
+        let answer = json!({"claim": claim(&guide), "rest": rest, "subject": {"text": "Hello from us"}});
+        let draft = draft(&answer.to_string(), &world.brief(&sources), &sources).unwrap();
+        let [guide, blend, refill, post] = [guide, blend, refill, post].map(|(_, text)| text);
+        let body = format!("{guide} {blend}\n\n{known} {refill} {post}\n\nYou can unsubscribe at any time.");
+        assert_eq!(draft.message.body, body);
         holds_together(&draft, &sources);
     }
 

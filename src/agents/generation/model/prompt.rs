@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A changed prompt is a new version: messages say by which they were written.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const FILES: [(&str, &str); 3] = [
     ("system", include_str!("prompts/system.jinja")),
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_changed_prompt_is_a_new_version() {
-        assert_eq!(name(), "prompt-2-3ad7a218", "raise VERSION with every change of a file, and write its digest here");
+        assert_eq!(name(), "prompt-3-22409c46", "raise VERSION with every change of a file, and write its digest here");
     }
 
     #[test]
