@@ -199,6 +199,7 @@ fn personal(campaign_file: &str) -> String {
     let lines = text.lines().map(|line| match line.split(' ').next() {
         Some("control") => "control = 0.02",
         Some("holdout") => "holdout = 0.0",
+        Some("max_usd") => "max_usd = 1000.0",
         _ => line,
     });
     lines.collect::<Vec<_>>().join("\n")
