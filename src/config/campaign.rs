@@ -514,8 +514,9 @@ pub struct ToleratedFailures {
     pub generate: Share,
     /// Any, likewise.
     pub screen: Share,
-    /// Any: the customers of a failed shard get their segment's message.
-    #[serde(skip_serializing_if = "is_one")]
+    /// None: what is written already is kept, and a rewind goes on from there. Of a tolerated shard the customers get
+    /// their segment's message.
+    #[serde(skip_serializing_if = "is_zero")]
     pub personalize: Share,
     /// None: the customers of a failed shard would get nothing.
     pub deliver: Share,
@@ -523,13 +524,13 @@ pub struct ToleratedFailures {
 
 impl Default for ToleratedFailures {
     fn default() -> Self {
-        Self { generate: Share::ONE, screen: Share::ONE, personalize: Share::ONE, deliver: Share::ZERO }
+        Self { generate: Share::ONE, screen: Share::ONE, personalize: Share::ZERO, deliver: Share::ZERO }
     }
 }
 
 /// See [`is_default`].
-fn is_one(share: &Share) -> bool {
-    *share == Share::ONE
+fn is_zero(share: &Share) -> bool {
+    *share == Share::ZERO
 }
 
 /// Who answers the agents' questions. Where they are, and the keys to them, are settings of whoever runs the campaign.

@@ -95,7 +95,7 @@ pub async fn check(engine: &Engine, file: &BlobPath) -> Result<(), store::Error>
     let is_broken = after.as_ref().is_some_and(|after| !after.problems.is_empty());
     let lost = if is_broken { BTreeSet::new() } else { &approved(&before) - &approved(&after) };
     for document in lost {
-        if recalls::citing(engine, &document).await.map_err(of_client)?.is_empty() {
+        if !recalls::is_cited(engine, &document).await.map_err(of_client)? {
             continue;
         }
         let reason = match &after {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +21,9 @@ use super::{
     withdrawal,
 };
 use crate::{
-    agents::{experimentation::deliveries::Table, generation::messages},
+    agents::{experimentation::deliveries::Table, generation::messages, retrieval::Retrieved},
     domain::{
+        customer::ShardId,
         id::{CampaignId, DocumentId, VariantId},
         variant::Variant,
         verdict::{Decision, Finding, Rule},
@@ -108,14 +110,17 @@ pub async fn citing(engine: &Engine, document: &DocumentId) -> Result<Vec<Citing
     let mut found = Vec::new();
     for campaign in engine.campaigns().await? {
         let Some(Held { instance, .. }) = engine.load(&campaign).await? else { continue };
-        let (released, personal) = (variants(engine, &instance).await?, personal(engine, &instance, &wanted).await?);
+        let variants = variants(engine, &instance).await?;
         let variants: Vec<VariantId> =
-            released.iter().filter(|variant| cites(variant, &wanted)).map(|variant| variant.id.clone()).collect();
-        if variants.is_empty() && personal.is_empty() {
+            variants.iter().filter(|variant| cites(variant, &wanted)).map(|variant| variant.id.clone()).collect();
+        let is_personal = may_be_in_personal(engine, &instance, document).await?;
+        if variants.is_empty() && !is_personal {
             continue;
         }
-        let affected = variants.iter().chain(&personal).map(VariantId::as_str).collect();
-        let customers = planned(engine, &instance, &affected).await?;
+        let customers = planned(engine, &instance, &variants, is_personal.then_some(&wanted)).await?;
+        if variants.is_empty() && customers == 0 {
+            continue;
+        }
         found.push(Citing { campaign, ended: instance.status.is_final(), variants, customers });
     }
     Ok(found)
@@ -133,42 +138,75 @@ async fn variants(engine: &Engine, instance: &Instance) -> Result<Vec<Variant>, 
     }
 }
 
-/// The messages for single customers that cite one of the documents; one shard's are in memory at a time.
-async fn personal(
-    engine: &Engine,
-    instance: &Instance,
-    documents: &BTreeSet<DocumentId>,
-) -> Result<Vec<VariantId>, store::Error> {
-    let mut citing = Vec::new();
-    if instance.stage(Stage::Personalize.into()).is_none() {
-        return Ok(citing);
+/// Whether a campaign has variants, or may have messages for single customers, that cite the document.
+pub async fn is_cited(engine: &Engine, document: &DocumentId) -> Result<bool, ClientError> {
+    let wanted = BTreeSet::from([document.clone()]);
+    for campaign in engine.campaigns().await? {
+        let Some(Held { instance, .. }) = engine.load(&campaign).await? else { continue };
+        if variants(engine, &instance).await?.iter().any(|variant| cites(variant, &wanted))
+            || may_be_in_personal(engine, &instance, document).await?
+        {
+            return Ok(true);
+        }
     }
-    let folder = run_of(instance).file(&layout::blob(layout::MESSAGES));
-    for path in engine.store.blobs.list(Some(&folder)).await? {
-        let lines = engine.store.blobs.get(&path).await?.bytes;
-        let messages = messages::from_lines(&lines)
-            .map_err(|error| store::Error::Permanent { what: path.to_string(), source: error.into() })?;
-        let variants = messages.into_iter().map(|message| message.variant);
-        citing.extend(variants.filter(|variant| cites(variant, documents)).map(|variant| variant.id));
-    }
-    Ok(citing)
+    Ok(false)
 }
 
-/// Counted in the tables of deliveries, one in memory at a time.
-async fn planned(engine: &Engine, instance: &Instance, affected: &HashSet<&str>) -> Result<u64, store::Error> {
-    let folder = run_of(instance).file(&layout::blob(layout::DELIVERIES));
-    let mut customers = 0;
-    for path in engine.store.blobs.list(Some(&folder)).await? {
-        let bytes = engine.store.blobs.get(&path).await?.bytes;
-        let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| store::Error::Permanent {
-            what: path.to_string(),
-            source,
-        };
-        let rows = table::decode(bytes).map_err(|error| unreadable(error.into()))?;
-        let rows = Table::new(&rows).map_err(|error| unreadable(error.into()))?;
-        customers += rows.rows().filter(|row| row.variant.is_some_and(|id| affected.contains(id))).count() as u64;
+/// Of what was not retrieved no message can be made.
+async fn may_be_in_personal(engine: &Engine, instance: &Instance, document: &DocumentId) -> Result<bool, store::Error> {
+    if instance.stage(Stage::Personalize.into()).is_none() {
+        return Ok(false);
     }
-    Ok(customers)
+    let path = run_of(instance).file(&layout::blob(layout::PASSAGES));
+    let retrieved: Vec<Retrieved> = match engine.store.blobs.get(&path).await {
+        Ok(blob) => serde_json::from_slice(&blob.bytes).map_err(|error| unreadable(&path, error))?,
+        Err(store::Error::NotFound { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut hits = retrieved.iter().flat_map(|retrieved| &retrieved.hits);
+    Ok(hits.any(|hit| hit.passage.document() == document.as_str()))
+}
+
+/// Shards that are read at once.
+const READ_AHEAD: usize = 16;
+
+/// Customers whose message is one of the variants, or, where their own messages are looked at too, cites one of the
+/// documents; of some shards at a time.
+async fn planned(
+    engine: &Engine,
+    instance: &Instance,
+    variants: &[VariantId],
+    documents: Option<&BTreeSet<DocumentId>>,
+) -> Result<u64, store::Error> {
+    let (run, blobs) = (run_of(instance), engine.store.blobs.as_ref());
+    let folder = run.file(&layout::blob(layout::DELIVERIES));
+    let of_shard = |path: BlobPath| {
+        let run = &run;
+        async move {
+            let shard = path.as_str().rsplit('/').next().and_then(|name| name.strip_suffix(".parquet")?.parse().ok());
+            let mut affected: HashSet<String> = variants.iter().map(VariantId::to_string).collect();
+            if let (Some(documents), Some(shard)) = (documents, shard) {
+                let lines = run.file(&layout::lines(layout::MESSAGES, ShardId(shard)));
+                let messages = match blobs.get(&lines).await {
+                    Ok(blob) => messages::from_lines(&blob.bytes).map_err(|error| unreadable(&lines, error))?,
+                    Err(store::Error::NotFound { .. }) => Vec::new(),
+                    Err(error) => return Err(error),
+                };
+                let citing = messages.into_iter().filter(|message| cites(&message.variant, documents));
+                affected.extend(citing.map(|message| message.variant.id.to_string()));
+            }
+            let bytes = blobs.get(&path).await?.bytes;
+            let rows = table::decode(bytes).map_err(|error| unreadable(&path, error))?;
+            let rows = Table::new(&rows).map_err(|error| unreadable(&path, error))?;
+            Ok(rows.rows().filter(|row| row.variant.is_some_and(|id| affected.contains(id))).count() as u64)
+        }
+    };
+    let counts = stream::iter(blobs.list(Some(&folder)).await?).map(of_shard).buffer_unordered(READ_AHEAD);
+    counts.try_fold(0, |sum, count| async move { Ok(sum + count) }).await
+}
+
+fn unreadable(path: &BlobPath, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> store::Error {
+    store::Error::Permanent { what: path.to_string(), source: error.into() }
 }
 
 #[cfg(test)]

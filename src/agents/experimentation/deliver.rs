@@ -64,6 +64,15 @@ pub struct Delivery<'a> {
     pub reason: Option<Cow<'a, str>>,
 }
 
+/// What was written for single customers of a shard.
+#[derive(Debug, Default)]
+pub struct Personal {
+    /// By customer, approved or not.
+    pub messages: HashMap<String, Variant>,
+    /// Why whoever else is in an arm has none; `None`: nobody has.
+    pub lack: Option<&'static str>,
+}
+
 /// See [`Delivering::customers`].
 #[derive(Debug)]
 pub struct Customers<'a> {
@@ -72,8 +81,7 @@ pub struct Customers<'a> {
     consents: Vec<Option<Column<'a>>>,
     channels: Option<&'a StringArray>,
     locales: Option<&'a StringArray>,
-    /// By customer.
-    personal: &'a HashMap<String, Variant>,
+    personal: &'a Personal,
     filled: FilledSlots<'a>,
 }
 
@@ -129,7 +137,7 @@ impl Delivering {
 
     /// The customers of a shard who get a message of an arm, by row, and the cell that it is from.
     pub fn reached(&self, shard: &Shard, segments: &[u16]) -> Vec<(usize, Cell)> {
-        let nothing = HashMap::new();
+        let nothing = Personal::default();
         let mut customers = self.customers(shard, &nothing);
         let cell = |(row, segment): (usize, &u16)| {
             let delivery = self.decide(&mut customers, row, *segment, &Wish::default());
@@ -142,13 +150,13 @@ impl Delivering {
         segments.iter().enumerate().filter_map(cell).collect()
     }
 
-    /// Assigns and fills one shard; `segments` are its customers' segments, as indices. `personal`: what was written for
-    /// some of them alone, by customer; where it is not approved, they get what their cell has.
+    /// Assigns and fills one shard; `segments` are its customers' segments, as indices. Whoever has no approved message of
+    /// their own gets what their cell has.
     pub fn deliver(
         &self,
         shard: &Shard,
         segments: &[u16],
-        personal: &HashMap<String, Variant>,
+        personal: &Personal,
     ) -> Result<(arrow_array::RecordBatch, Tally), ArrowError> {
         let mut rows = Builder::default();
         let mut tally = Tally::default();
@@ -180,7 +188,7 @@ impl Delivering {
     }
 
     /// What of a shard's customers decides on their messages.
-    pub fn customers<'a>(&'a self, shard: &'a Shard, personal: &'a HashMap<String, Variant>) -> Customers<'a> {
+    pub fn customers<'a>(&'a self, shard: &'a Shard, personal: &'a Personal) -> Customers<'a> {
         Customers {
             personal,
             ids: shard.customer_ids(),
@@ -222,7 +230,7 @@ impl Delivering {
         let locale = self.locale_for(wish.locale.as_ref().map(Locale::as_str).or(known));
         let delivery =
             Delivery { channel: Some(self.channels[channel]), locale: Some(&self.locales[locale]), ..nothing };
-        let personal = customers.personal.get(customers.ids.value(row));
+        let personal = customers.personal.messages.get(customers.ids.value(row));
         if let Some(variant) = personal.filter(|variant| variant.verdict.decision == Decision::Approved) {
             let values = customers.filled.values(row, &self.slots_of(variant));
             return Delivery {
@@ -233,13 +241,16 @@ impl Delivering {
                 ..delivery
             };
         }
-        let lacks = personal.map(not_approved);
+        let is_in_arm = self.arm(&delivery).as_str() != CONTROL;
+        let lack = personal.map(not_approved).or(customers.personal.lack.filter(|_| is_in_arm));
         match &self.choices[self.cell(usize::from(segment), arm, channel, locale)] {
             Choice::Hold { reason } => {
                 Delivery { status: DeliveryStatus::Held, reason: Some(Cow::Borrowed(reason)), ..delivery }
             }
             Choice::Send { variant, slots, fallback } => {
                 let values = customers.filled.values(row, slots);
+                // Where a cell has nothing nobody is written to either.
+                let lacks = lack.filter(|_| fallback.is_none()).map(instead);
                 Delivery {
                     status: if fallback.is_some() { DeliveryStatus::Fallback } else { DeliveryStatus::Assigned },
                     variant: Some(variant),
@@ -331,9 +342,11 @@ impl Delivering {
     }
 }
 
-/// Of a message for one customer: why they get their segment's.
-fn not_approved(variant: &Variant) -> String {
-    let why = variant.verdict.reason().map_or("not judged", Rule::in_words);
+fn not_approved(variant: &Variant) -> &'static str {
+    variant.verdict.reason().map_or("not judged", Rule::in_words)
+}
+
+fn instead(why: &str) -> String {
     format!("the segment's message instead of a personal one: {why}")
 }
 
@@ -485,7 +498,7 @@ tone = "friendly"
         let segment =
             Segment { name: SegmentName::new("Everyone").unwrap(), description: String::new(), keywords: Vec::new() };
         let delivering = Delivering::new(&campaign(), &[segment], variants);
-        let (rows, tally) = delivering.deliver(shard, &vec![0; shard.len()], &HashMap::new()).unwrap();
+        let (rows, tally) = delivering.deliver(shard, &vec![0; shard.len()], &Personal::default()).unwrap();
         (Table::new(&rows).unwrap(), tally)
     }
 

@@ -111,7 +111,7 @@ async fn recall(
     }
     let engine = app.engine.as_ref();
     let is_known = content::is_known(engine, &document).await?;
-    if !is_known && recalls::citing(engine, &document).await?.is_empty() {
+    if !is_known && !recalls::is_cited(engine, &document).await? {
         return Err(unknown());
     }
     let recall = Recall { document: document.clone(), by, reason, at: engine.now() };

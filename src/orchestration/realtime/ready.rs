@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     agents::{
-        experimentation::deliver::{Delivering, Delivery},
+        experimentation::deliver::{Delivering, Delivery, Personal},
         segmentation::Model,
     },
     domain::{
@@ -146,7 +146,7 @@ impl Ready {
         let labels = self.model.label(shard);
         let reason = labels.reasons[labels.reason_of[0] as usize].clone();
         // Who asks wants an answer at once: it is made of what is written already.
-        let nothing = HashMap::new();
+        let nothing = Personal::default();
         let mut customers = self.delivering.customers(shard, &nothing);
         let delivery = self.delivering.decide(&mut customers, 0, labels.segments[0], &ask.wish);
         let arm = self.delivering.arm(&delivery);

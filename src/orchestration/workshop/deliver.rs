@@ -3,19 +3,18 @@
 //! What is recalled after the release goes to nobody whose item has not begun. The first worker at an item writes down
 //! what was recalled by then, and all who do the item go by that: two of them still write one table.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Job, Output, Trouble, compute, folder::encode_table, label, personalize::Personalized};
 use crate::{
-    agents::{experimentation::deliveries::Tally, generation::messages},
-    audit::Written,
-    domain::{
-        customer::ShardId,
-        id::DocumentId,
-        variant::{Usage, Variant},
+    agents::{
+        experimentation::{deliver::Personal, deliveries::Tally},
+        generation::messages,
     },
+    audit::Written,
+    domain::{customer::ShardId, id::DocumentId, variant::Usage},
     orchestration::{layout, recalls, stage::Stage},
     store::{self, Precondition},
 };
@@ -39,7 +38,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     let (context, records, id) = (job.context, job.records, ShardId(job.item.index));
     let mut personal = personal(job).await?;
     let recalled = recalled(job, &personal).await?;
-    personal.values_mut().for_each(|variant| recalls::block(variant, &recalled));
+    personal.messages.values_mut().for_each(|variant| recalls::block(variant, &recalled));
     let delivering = context.delivering(records, &recalled).await?;
     let (shard, segments) = label::labelled(job, id).await?;
     let (tally, table) = compute(move || {
@@ -51,26 +50,29 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Trouble> {
     Output::new(None, Usage::default(), &Delivered { tally, table })
 }
 
-/// What was written for the shard's customers alone, by customer; nothing, where the item that was to do it was given up.
-async fn personal(job: Job<'_>) -> Result<HashMap<String, Variant>, Trouble> {
+/// What was written for the shard's customers alone.
+async fn personal(job: Job<'_>) -> Result<Personal, Trouble> {
     let step = Stage::Personalize.into();
     if job.records.instance.stage(step).is_none() {
-        return Ok(HashMap::new());
+        return Ok(Personal::default());
     }
     let Ok(Personalized { messages, .. }) = job.records.result(step, job.item.index).await? else {
-        return Ok(HashMap::new());
+        return Ok(Personal { lack: Some("those of its part of the customers were given up"), ..Personal::default() });
     };
     let messages = messages::from_lines(&job.folder().get(&messages).await?)?;
-    Ok(messages.into_iter().map(|message| (message.customer_id, message.variant)).collect())
+    Ok(Personal {
+        messages: messages.into_iter().map(|message| (message.customer_id, message.variant)).collect(),
+        lack: Some("nothing is known of them that may be told"),
+    })
 }
 
-async fn recalled(job: Job<'_>, personal: &HashMap<String, Variant>) -> Result<BTreeSet<DocumentId>, Trouble> {
+async fn recalled(job: Job<'_>, personal: &Personal) -> Result<BTreeSet<DocumentId>, Trouble> {
     let (blobs, item) = (job.records.blobs, job.item);
     let released = job.context.released(job.records).await?;
     let mut documents = recalls::of(blobs).await?;
     documents.retain(|document| {
         let document = BTreeSet::from([document.clone()]);
-        released.iter().chain(personal.values()).any(|variant| recalls::cites(variant, &document))
+        released.iter().chain(personal.messages.values()).any(|variant| recalls::cites(variant, &document))
     });
     let path = job.records.run.recalled(item.step, item.index, item.attempt);
     let bytes = serde_json::to_vec(&Recalled::V1 { documents: documents.clone() })?;

@@ -118,7 +118,7 @@ struct Limits {
 
 impl Limits {
     fn new(calls: NonZeroUsize) -> Self {
-        let desks = Semaphore::new((2 * calls.get()).div_ceil(PERSONAL_SHARD_ROWS));
+        let desks = Semaphore::new(1 + (2 * calls.get()).div_ceil(PERSONAL_SHARD_ROWS));
         let [retriever, writer, screen] = [calls; 3].map(Limiter::new);
         Self { retriever, writer, screen, desks }
     }

@@ -33,8 +33,9 @@ use crate::{
     audit,
     config::Campaign,
     domain::{
+        channel::Channel,
         customer::{Shard, ShardId},
-        id::DocumentId,
+        id::{DocumentId, Locale, SegmentName},
         money::Usd,
         variant::{Cell, Draft, Usage, Variant},
         verdict::Verdict,
@@ -62,6 +63,12 @@ struct Kept {
     what: What,
 }
 
+impl Kept {
+    fn new(to: &Addressee, what: What) -> Self {
+        Self { schema: KeptSchema::V1, row: to.row, what }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 enum KeptSchema {
     #[serde(rename = "kept/1")]
@@ -74,6 +81,20 @@ enum What {
     /// The screen had no verdict yet.
     Draft(Written),
     Judged(Variant),
+    /// There will be no message. `attempt`: for want of allowance, of which the next attempt has its own.
+    Refused {
+        why: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
+    },
+    /// There may be one the next time.
+    Nothing {
+        /// Why it failed, if it was not just put off.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
+        /// Whether there is no attack in what is told of the customer, as far as anybody looks.
+        is_clean: bool,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,6 +105,11 @@ struct Written {
 
 /// Customers under way together; how many of their questions are, the providers' limiters say.
 const TOGETHER: usize = PERSONAL_SHARD_ROWS;
+
+/// Of a shard's customers, so few are given up when their questions have failed so often: the others must not wait for
+/// them. Where more fail it is the provider, and the item fails.
+const FEW: usize = PERSONAL_SHARD_ROWS / 8;
+const MOST_FAILURES: u32 = 3;
 
 /// Of an item's time, so much is left for a shard after it has waited for its turn. What is not done by then is left for
 /// the next try; what was asked and not answered counts as paid.
@@ -106,40 +132,43 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let Ok(_desk) = free.await else { return Err(put_off("all shards that are in hand are slow".to_owned()).into()) };
     let desk = Desk::open(job).await?;
     let mut kept = KeptSoFar::read(job).await?;
-    let left: Vec<&Addressee> = desk.addressees.iter().filter(|one| !kept.judged.contains_key(&one.row)).collect();
-    let mut wasted = Usage::default();
+    let left: Vec<&Addressee> = desk.addressees.iter().filter(|one| !kept.is_through(one)).collect();
+    let mut trouble: Option<Trouble> = None;
     if !left.is_empty() {
+        // A provider that does not answer whoever asks is one thing; one that does not answer these few is another.
+        let are_few = left.len() <= FEW;
         let share = job.item.allowance.shared_by(left.len() as u32);
-        let tries = left.into_iter().map(|to| desk.write(to, kept.drafts.remove(&to.row), share)).collect::<Vec<_>>();
+        let tries: Vec<_> = left.into_iter().map(|to| desk.write(to, kept.take(to, are_few), share)).collect();
         let mut tries = stream::iter(tries).buffer_unordered(TOGETHER).ready_chunks(TOGETHER);
-        let mut trouble: Option<Trouble> = None;
+        // What a broken store does not take now it may take when all calls have ended: none is cut off for it.
+        let mut untold: Vec<spent::Line> = Vec::new();
+        let blobs = job.records.blobs;
         while let Some(ended) = tries.next().await {
-            let mut lines = Vec::with_capacity(ended.len());
             for Try { usage, kept, failed } in ended {
-                match kept {
-                    Some(kept) => lines.push((usage, kept)),
-                    None => wasted += usage,
-                }
-                trouble = trouble.into_iter().chain(failed).max_by_key(urgency);
-            }
-            if let Err(error) = spent::keep(job.records.blobs, job.item, &lines).await {
-                let usage = lines.iter().fold(wasted, |sum, (usage, _)| sum.and(*usage));
-                return Err(Setback { trouble: error.into(), usage });
-            }
-            for (usage, kept) in &lines {
-                telemetry::metrics().spent(job.item.step.stage.as_str(), usage);
+                telemetry::metrics().spent(job.item.step.stage.as_str(), &usage);
                 if let What::Judged(variant) = &kept.what {
                     telemetry::metrics().variant_judged(variant.verdict.decision);
                 }
+                let is_news = usage != Usage::default() || !matches!(kept.what, What::Nothing { failed: None, .. });
+                if is_news {
+                    untold.push(spent::Line::keeping(usage, &kept));
+                }
+                trouble = trouble.into_iter().chain(failed).max_by_key(urgency);
+            }
+            if spent::keep(blobs, job.item, &untold).await.is_ok() {
+                untold.clear();
             }
         }
-        if let Some(trouble) = trouble {
-            return Err(Setback { trouble, usage: wasted });
+        if let Err(error) = spent::keep(blobs, job.item, &untold).await {
+            let usage = untold.iter().fold(Usage::default(), |sum, line| sum.and(line.usage()));
+            return Err(Setback { trouble: error.into(), usage });
         }
-        kept = KeptSoFar::read(job).await.map_err(|trouble| Setback { trouble, usage: wasted })?;
+        kept = KeptSoFar::read(job).await?;
     }
-    let personalized = desk.put(kept.judged).await.map_err(|trouble| Setback { trouble, usage: wasted })?;
-    Ok(Output::new(None, wasted, &personalized)?)
+    if let Some(trouble) = trouble {
+        return Err(trouble.into());
+    }
+    Ok(Output::new(None, Usage::default(), &desk.put(kept).await?)?)
 }
 
 /// What somebody must mend comes before what is tried again, and this before what is only put off.
@@ -151,24 +180,55 @@ fn urgency(trouble: &Trouble) -> u8 {
     }
 }
 
-/// What tries so far have kept of the item: of each customer the first.
+/// What tries so far have kept of the item: of each customer what came first.
+#[derive(Default)]
 struct KeptSoFar {
     judged: BTreeMap<u32, Variant>,
-    drafts: BTreeMap<u32, Written>,
+    refused: BTreeMap<u32, String>,
+    begun: BTreeMap<u32, Begun>,
+}
+
+/// How far a customer's message has come.
+#[derive(Default)]
+struct Begun {
+    is_clean: bool,
+    written: Option<Written>,
+    /// How often it failed, and why the last time.
+    failed: u32,
+    why: String,
+    /// Whether it is given up if it has failed too often.
+    may_be_given_up: bool,
 }
 
 impl KeptSoFar {
     async fn read(job: Job<'_>) -> Result<Self, Trouble> {
         let item = job.item;
         let all = spent::kept(job.records.blobs, job.records.run, item.step, item.index, item.attempt).await?;
-        let mut kept = Self { judged: BTreeMap::new(), drafts: BTreeMap::new() };
+        let mut kept = Self::default();
         for Kept { row, what, .. } in all {
+            let begun = kept.begun.entry(row).or_default();
             match what {
+                What::Draft(written) => drop(begun.written.get_or_insert(written)),
                 What::Judged(variant) => drop(kept.judged.entry(row).or_insert(variant)),
-                What::Draft(written) => drop(kept.drafts.entry(row).or_insert(written)),
+                What::Refused { attempt: Some(attempt), .. } if attempt < item.attempt => {}
+                What::Refused { why, .. } => drop(kept.refused.entry(row).or_insert(why)),
+                What::Nothing { failed, is_clean } => {
+                    begun.is_clean |= is_clean;
+                    if let Some(why) = failed {
+                        (begun.failed, begun.why) = (begun.failed + 1, why);
+                    }
+                }
             }
         }
         Ok(kept)
+    }
+
+    fn is_through(&self, to: &Addressee) -> bool {
+        self.judged.contains_key(&to.row) || self.refused.contains_key(&to.row)
+    }
+
+    fn take(&mut self, to: &Addressee, may_be_given_up: bool) -> Begun {
+        Begun { may_be_given_up, ..self.begun.remove(&to.row).unwrap_or_default() }
     }
 }
 
@@ -209,7 +269,7 @@ fn addressees(
 /// What became of a customer's message for now.
 struct Try {
     usage: Usage,
-    kept: Option<Kept>,
+    kept: Kept,
     failed: Option<Trouble>,
 }
 
@@ -219,7 +279,7 @@ struct Desk<'a> {
     providers: &'a Chosen,
     addressees: Vec<Addressee>,
     unknown: u64,
-    retrieved: HashMap<Cell, Retrieved>,
+    retrieved: HashMap<(Option<SegmentName>, Channel, Locale), Retrieved>,
     /// Nothing is written from these any more.
     recalled: BTreeSet<DocumentId>,
     /// From then on nothing is waited for.
@@ -237,58 +297,86 @@ impl<'a> Desk<'a> {
         let (addressees, unknown) = found.await?;
         let mut retrieved = HashMap::new();
         for Addressee { cell, .. } in &addressees {
-            if !retrieved.contains_key(cell) {
-                retrieved.insert(cell.clone(), retrieve::for_cell(job, cell).await?);
+            if !retrieved.contains_key(&found_for(cell)) {
+                retrieved.insert(found_for(cell), retrieve::for_cell(job, cell).await?);
             }
         }
         let recalled = recalls::of(records.blobs).await?;
         Ok(Self { job, providers: job.providers()?, addressees, unknown, retrieved, recalled, until })
     }
 
-    async fn write(&self, to: &Addressee, written: Option<Written>, share: Usd) -> Try {
+    async fn write(&self, to: &Addressee, mut begun: Begun, share: Usd) -> Try {
+        if begun.may_be_given_up && begun.failed >= MOST_FAILURES {
+            let why = format!("given up after {} tries: {}", begun.failed, begun.why);
+            let kept = Kept::new(to, What::Refused { why, attempt: None });
+            return Try { usage: Usage::default(), kept, failed: None };
+        }
+        let had_draft = begun.written.is_some();
         let meter = Meter::new(share);
-        let mut draft = written;
-        let result = self.judged(to, &mut draft, &meter).await;
-        let (what, failed) = match result {
-            Ok(variant) => (Some(What::Judged(variant)), None),
-            // What was known before is kept already.
-            Err(trouble) => (draft.filter(|_| meter.spent() != Usage::default()).map(What::Draft), Some(trouble)),
+        let (what, failed) = match self.judged(to, &mut begun, &meter).await {
+            Ok(what) => (what, None),
+            Err(trouble) => {
+                let what = match begun.written {
+                    Some(written) if !had_draft => What::Draft(written),
+                    _ => {
+                        let failed = (urgency(&trouble) > 0).then(|| trouble.to_string());
+                        What::Nothing { failed, is_clean: begun.is_clean }
+                    }
+                };
+                (what, Some(trouble))
+            }
         };
-        let kept = what.map(|what| Kept { schema: KeptSchema::V1, row: to.row, what });
-        Try { usage: meter.spent(), kept, failed }
+        Try { usage: meter.spent(), kept: Kept::new(to, what), failed }
     }
 
-    /// The message with its verdict. On trouble `written` holds the draft, as soon as there is one.
-    async fn judged(&self, to: &Addressee, written: &mut Option<Written>, meter: &Meter) -> Result<Variant, Trouble> {
-        if written.is_none() {
+    /// The message with its verdict, or why there will be none. On trouble `begun` says how far it has come.
+    async fn judged(&self, to: &Addressee, begun: &mut Begun, meter: &Meter) -> Result<What, Trouble> {
+        if begun.written.is_none() {
+            if !begun.is_clean && self.is_attack(to, meter).await? {
+                let why = "what is known of the customer holds an attack on a language model".to_owned();
+                return Ok(What::Refused { why, attempt: None });
+            }
+            begun.is_clean = true;
             match self.drafted(to, meter).await {
                 Ok(draft) => {
                     let writer = self.providers.writer.name().to_owned();
-                    *written = Some(Written { writer, draft });
+                    begun.written = Some(Written { writer, draft });
                 }
-                Err(Trouble::Provider(error)) if error.is_final() => return Ok(self.refused(to, error.to_string())),
+                Err(Trouble::Provider(error)) if error.is_final() => return Ok(self.refused(&error)),
                 Err(trouble) => return Err(trouble),
             }
         }
-        let Some(Written { writer, draft }) = &*written else { return Err(Trouble::Defect("no draft".into())) };
-        let gate = screen::gate(self.job, &self.retrieved[&to.cell]).await?;
+        let Some(Written { writer, draft }) = &begun.written else { return Err(Trouble::Defect("no draft".into())) };
+        let gate = screen::gate(self.job, self.retrieved(&to.cell)).await?;
         let verdict = self.asked(Agent::Screen, gate.judge(&to.cell, draft, meter)).await?;
-        Ok(self.variant(to, writer.clone(), draft.clone(), verdict))
+        Ok(What::Judged(self.variant(to, writer.clone(), draft.clone(), verdict)))
+    }
+
+    /// A writer's reasons may repeat what it was told: they are not kept.
+    fn refused(&self, error: &ProviderError) -> What {
+        match error.kind {
+            ErrorKind::OverAllowance => {
+                let why = format!("{}: the allowance was used up", error.provider);
+                What::Refused { why, attempt: Some(self.job.item.attempt) }
+            }
+            _ => What::Refused {
+                why: format!("{}: it gave no message that could be used", error.provider),
+                attempt: None,
+            },
+        }
+    }
+
+    async fn is_attack(&self, to: &Addressee, meter: &Meter) -> Result<bool, Trouble> {
+        let Some(shields) = &self.providers.shields else { return Ok(false) };
+        let texts: Vec<&str> = to.fields.values().filter_map(Value::as_str).collect();
+        Ok(!self.asked(Agent::Screen, shields.attacks(&texts, meter)).await?.is_empty())
     }
 
     async fn drafted(&self, to: &Addressee, meter: &Meter) -> Result<Draft, Trouble> {
-        if let Some(shields) = &self.providers.shields {
-            let texts: Vec<&str> = to.fields.values().filter_map(Value::as_str).collect();
-            if !self.asked(Agent::Screen, shields.attacks(&texts, meter)).await?.is_empty() {
-                let message = "what is known of the customer holds an attack on a language model".to_owned();
-                let provider = "prompt_shields";
-                return Err(ProviderError { provider, kind: ErrorKind::Rejected, message }.into());
-            }
-        }
         let (context, records) = (self.job.context, self.job.records);
         let campaign = &context.start.campaign;
         let library = context.content(records).await?;
-        let retrieved = &self.retrieved[&to.cell];
+        let retrieved = self.retrieved(&to.cell);
         let sources = retrieved.hits.iter().filter_map(|hit| library.passage(&hit.passage));
         let sources: Vec<Source<'_>> = sources
             .filter(|(document, _)| !self.recalled.contains(&document.id))
@@ -336,32 +424,48 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Stands for a message that there will never be.
-    fn refused(&self, to: &Addressee, why: String) -> Variant {
-        self.variant(to, self.providers.writer.name().to_owned(), Draft::nothing(), screen::unwritten(why))
-    }
-
     fn variant(&self, to: &Addressee, writer: String, draft: Draft, verdict: Verdict) -> Variant {
         let Draft { message, claims, usage } = draft;
         let id = to.cell.personal_id(ShardId(self.job.item.index), to.row);
         Variant { id, cell: to.cell.clone(), message, claims, verdict, writer, usage }
     }
 
+    fn retrieved(&self, cell: &Cell) -> &Retrieved {
+        &self.retrieved[&found_for(cell)]
+    }
+
     /// The shard's messages, as they were kept.
-    async fn put(&self, mut judged: BTreeMap<u32, Variant>) -> Result<Personalized, Trouble> {
+    async fn put(&self, mut kept: KeptSoFar) -> Result<Personalized, Trouble> {
         let mut counts = Counts { unknown: self.unknown, ..Counts::default() };
         let mut messages = Vec::with_capacity(self.addressees.len());
-        for Addressee { row, customer, .. } in &self.addressees {
-            let variant = judged.remove(row);
-            let variant = variant.ok_or_else(|| Trouble::Defect("a customer was left out".into()))?;
+        for to in &self.addressees {
+            let variant = match (kept.judged.remove(&to.row), kept.refused.remove(&to.row)) {
+                (Some(variant), _) => variant,
+                (None, Some(why)) => {
+                    let writer = self.providers.writer.name().to_owned();
+                    self.variant(to, writer, Draft::nothing(), screen::unwritten(why))
+                }
+                (None, None) => return Err(Trouble::Defect("a customer was left out".into())),
+            };
             counts.add(&variant.verdict);
-            messages.push(PersonalMessage { schema: messages::Schema::V1, customer_id: customer.clone(), variant });
+            let (schema, customer_id) = (messages::Schema::V1, to.customer.clone());
+            messages.push(PersonalMessage { schema, customer_id, variant });
         }
-        let path = layout::lines(layout::MESSAGES, ShardId(self.job.item.index));
         let lines = messages::to_lines(&messages)?;
+        // Who comes late, from an attempt before this one, may know other messages: those that are recorded stay.
+        let Job { item, records, .. } = self.job;
+        if let Ok(Ok(recorded)) = records.result::<Personalized>(item.step, item.index).await {
+            return Ok(recorded);
+        }
+        let path = layout::lines(layout::MESSAGES, ShardId(item.index));
         let messages = self.job.folder().put(path, lines.into()).await?;
         Ok(Personalized { counts, messages })
     }
+}
+
+/// What a cell's messages draw on does not depend on its arm.
+fn found_for(cell: &Cell) -> (Option<SegmentName>, Channel, Locale) {
+    (cell.segment.clone(), cell.channel, cell.locale.clone())
 }
 
 #[cfg(test)]

@@ -24,13 +24,15 @@ use crate::{
     domain::{
         id::DocumentId,
         money::Usd,
+        share::Share,
         variant::{Draft, Usage, Variant},
         verdict::Decision,
     },
     orchestration::{
         explain::{Explanation, Outcome},
         finished::{RunFiles, Variants},
-        instance::Status,
+        instance::{Request, Status},
+        item::Item,
         layout,
         messages::Messages,
         recalls::{self, Recall},
@@ -223,7 +225,7 @@ async fn nothing_that_was_paid_for_is_asked_again_whatever_went_wrong_beside_it(
     assert_eq!((counts.blocked, &counts.reasons), (hugos, &[("A check could not be made".to_owned(), hugos)].into()));
 
     // Whoever does it again, after a death or a rewind, asks for nothing.
-    let next = crate::orchestration::item::Item { attempt: 2, ..item };
+    let next = Item { attempt: 2, ..item };
     let again = driver.workshop.perform(&next, &driver.instance).await.unwrap();
     assert_eq!((again.value.get(), again.usage), (output.value.get(), Usage::default()));
     assert_eq!(writer.told.lock().unwrap().len(), told.len());
@@ -243,6 +245,68 @@ async fn nothing_that_was_paid_for_is_asked_again_whatever_went_wrong_beside_it(
         assert!(released.variants.iter().any(|released| released.id.as_str() == variant), "{variant}");
         assert_eq!(reason, "the segment's message instead of a personal one: A check could not be made");
     }
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_written_to_holds_up_nobody_else() {
+    let fails: fn(&str, usize) -> Option<ErrorKind> =
+        |customer, _| customer.contains("Liam").then_some(ErrorKind::Unavailable);
+    let writer = Arc::new(Paid { fails: Some(fails), ..Paid::default() });
+    let providers = Providers { writer: writer.clone(), ..Providers::default() };
+    let mut driver = driver(providers, 64, Manner::InOrder).await;
+    driver.play_until(Stage::Personalize).await;
+    let item = driver.item(step(), 0);
+    let mut tries = 1;
+    let output = loop {
+        match driver.workshop.perform(&item, &driver.instance).await {
+            Ok(output) => break output,
+            Err(_) => tries += 1,
+        }
+        assert!(tries < crate::orchestration::worker::MAX_DELIVERIES as usize);
+    };
+    let Personalized { counts, .. } = serde_json::from_str(output.value.get()).unwrap();
+    assert!(counts.blocked == 1 && counts.approved > 10, "{counts:?}");
+    assert_eq!(writer.told.lock().unwrap().len(), counts.approved as usize + 3);
+}
+
+#[tokio::test]
+async fn shards_that_fail_stop_the_campaign_and_a_rewind_pays_for_nothing_twice() {
+    let fails: fn(&str, usize) -> Option<ErrorKind> =
+        |customer, earlier| (earlier == 0 && !customer.contains("Dev")).then_some(ErrorKind::Misconfigured);
+    let writer = Arc::new(Paid { fails: Some(fails), ..Paid::default() });
+    let providers = Providers { writer: writer.clone(), ..Providers::default() };
+    let mut driver = driver(providers, 64, Manner::InOrder).await;
+    driver.play_until(Stage::Personalize).await;
+    assert!(matches!(driver.perform(step(), 0).await, Err(Trouble::Problems(_))));
+    driver.fails = |step, _| step.stage == Stage::Personalize;
+    driver.play().await;
+    assert!(matches!(driver.instance.status, Status::Failed { .. }), "{:?}", driver.instance.status);
+
+    driver.fails = |_, _| false;
+    driver.ask(Request::Rewind { reason: "mended".to_owned() });
+    driver.play().await;
+    assert_eq!(driver.instance.status, Status::Completed);
+    let counts = driver.summary().await.personal.unwrap();
+    assert_eq!((counts.blocked, counts.needs_review), (0, 0));
+    let told = writer.told.lock().unwrap();
+    let devs = told.iter().filter(|customer| customer.contains("Dev"));
+    assert_eq!(devs.clone().count(), devs.collect::<BTreeSet<_>>().len(), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_an_attempt_had_no_allowance_for_is_written_in_the_next_one() {
+    let writer = Arc::new(Paid::default());
+    let mut driver = driver(Providers { writer: writer.clone(), ..Providers::default() }, 64, Manner::InOrder).await;
+    driver.play_until(Stage::Personalize).await;
+    let item = driver.item(step(), 0);
+    let poor = Item { allowance: cents(5), ..item.clone() };
+    let output = driver.workshop.perform(&poor, &driver.instance).await.unwrap();
+    let Personalized { counts, .. } = serde_json::from_str(output.value.get()).unwrap();
+    assert!(counts.approved == 0 && counts.blocked > 10, "{counts:?}");
+    let next = Item { attempt: 2, ..item };
+    let output = driver.workshop.perform(&next, &driver.instance).await.unwrap();
+    let Personalized { counts, .. } = serde_json::from_str(output.value.get()).unwrap();
+    assert!(counts.blocked == 0 && counts.approved > 10, "{counts:?}");
 }
 
 #[tokio::test]
@@ -293,6 +357,7 @@ async fn a_message_whose_source_is_recalled_before_its_delivery_goes_to_nobody()
 #[tokio::test]
 async fn a_shard_whose_messages_were_given_up_gets_its_segments_and_leaves_nothing_behind() {
     let mut driver = driver(Providers::default(), 10, Manner::InOrder).await;
+    driver.instance.policy.run.tolerated_failures.personalize = Share::ONE;
     driver.play_until(Stage::Personalize).await;
     // A worker that died after it had written, and before anybody knew.
     driver.perform(step(), 1).await.unwrap();
@@ -315,6 +380,8 @@ async fn a_shard_whose_messages_were_given_up_gets_its_segments_and_leaves_nothi
             let own = messages.written_for(row.customer).is_some();
             assert!(!own || id == messages.written_for(row.customer).unwrap().id.as_str());
             personal[usize::from(shard.0 == 1)] += usize::from(own);
+            let is_told = row.reason.is_some_and(|reason| reason.contains("were given up"));
+            assert_eq!(is_told, shard.0 == 1 && row.status == "assigned" && row.arm != "control");
             let explained = Explanation::of(&files, row.customer, folder.path()).await.unwrap().unwrap();
             let Outcome::Planned(planned) = explained.outcome else { panic!("{} is suppressed", row.customer) };
             assert_eq!(planned.personal.is_some(), own);
