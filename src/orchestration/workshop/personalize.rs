@@ -133,7 +133,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let desk = Desk::open(job).await?;
     let mut kept = KeptSoFar::read(job).await?;
     let left: Vec<&Addressee> = desk.addressees.iter().filter(|one| !kept.is_through(one)).collect();
-    let mut trouble: Option<Trouble> = None;
+    let (mut trouble, mut has_advanced): (Option<Trouble>, bool) = (None, false);
     if !left.is_empty() {
         // A provider that does not answer whoever asks is one thing; one that does not answer these few is another.
         let are_few = left.len() <= FEW;
@@ -153,6 +153,7 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
                 if is_news {
                     untold.push(spent::Line::keeping(usage, &kept));
                 }
+                has_advanced |= !matches!(kept.what, What::Nothing { .. });
                 trouble = trouble.into_iter().chain(failed).max_by_key(urgency);
             }
             if spent::keep(blobs, job.item, &untold).await.is_ok() {
@@ -165,8 +166,17 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
         }
         kept = KeptSoFar::read(job).await?;
     }
-    if let Some(trouble) = trouble {
-        return Err(trouble.into());
+    match trouble {
+        // A try that got somewhere is none of those that an item is given up after.
+        Some(Trouble::Provider(error)) if has_advanced => {
+            let kind = match error.kind {
+                ErrorKind::Throttled { retry_after } => ErrorKind::Throttled { retry_after },
+                _ => ErrorKind::Throttled { retry_after: None },
+            };
+            return Err(Trouble::Provider(ProviderError { kind, ..error }).into());
+        }
+        Some(trouble) => return Err(trouble.into()),
+        None => {}
     }
     Ok(Output::new(None, Usage::default(), &desk.put(kept).await?)?)
 }
