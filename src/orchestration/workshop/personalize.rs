@@ -5,7 +5,7 @@
 //! first one that was kept of a customer counts.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     future::Future,
     time::Duration,
 };
@@ -307,8 +307,8 @@ impl<'a> Desk<'a> {
         let (addressees, unknown) = found.await?;
         let mut retrieved = HashMap::new();
         for Addressee { cell, .. } in &addressees {
-            if !retrieved.contains_key(&found_for(cell)) {
-                retrieved.insert(found_for(cell), retrieve::for_cell(job, cell).await?);
+            if let Entry::Vacant(place) = retrieved.entry(found_for(cell)) {
+                place.insert(retrieve::for_cell(job, cell).await?);
             }
         }
         let recalled = recalls::of(records.blobs).await?;
