@@ -135,8 +135,8 @@ pub async fn perform(job: Job<'_>) -> Result<Output, Setback> {
     let left: Vec<&Addressee> = desk.addressees.iter().filter(|one| !kept.is_through(one)).collect();
     let (mut trouble, mut has_advanced): (Option<Trouble>, bool) = (None, false);
     if !left.is_empty() {
-        // A provider that does not answer whoever asks is one thing; one that does not answer these few is another.
-        let are_few = left.len() <= FEW;
+        // A provider that answers nobody is one thing; one that has answered all but these few is another.
+        let are_few = left.len() <= FEW && !kept.through.is_empty();
         let share = job.item.allowance.shared_by(left.len() as u32);
         let tries: Vec<_> = left.into_iter().map(|to| desk.write(to, kept.take(to, are_few), share)).collect();
         let mut tries = stream::iter(tries).buffer_unordered(TOGETHER).ready_chunks(TOGETHER);
@@ -190,11 +190,12 @@ fn urgency(trouble: &Trouble) -> u8 {
     }
 }
 
-/// What tries so far have kept of the item: of each customer what came first.
+/// What tries so far have kept of the item: of each customer what came first, so that two workers who had it at once make
+/// the same of it.
 #[derive(Default)]
 struct KeptSoFar {
-    judged: BTreeMap<u32, Variant>,
-    refused: BTreeMap<u32, String>,
+    /// The message with its verdict, or why there is none.
+    through: BTreeMap<u32, Result<Variant, String>>,
     begun: BTreeMap<u32, Begun>,
 }
 
@@ -219,9 +220,9 @@ impl KeptSoFar {
             let begun = kept.begun.entry(row).or_default();
             match what {
                 What::Draft(written) => drop(begun.written.get_or_insert(written)),
-                What::Judged(variant) => drop(kept.judged.entry(row).or_insert(variant)),
+                What::Judged(variant) => drop(kept.through.entry(row).or_insert(Ok(variant))),
                 What::Refused { attempt: Some(attempt), .. } if attempt < item.attempt => {}
-                What::Refused { why, .. } => drop(kept.refused.entry(row).or_insert(why)),
+                What::Refused { why, .. } => drop(kept.through.entry(row).or_insert(Err(why))),
                 What::Nothing { failed, is_clean } => {
                     begun.is_clean |= is_clean;
                     if let Some(why) = failed {
@@ -234,7 +235,7 @@ impl KeptSoFar {
     }
 
     fn is_through(&self, to: &Addressee) -> bool {
-        self.judged.contains_key(&to.row) || self.refused.contains_key(&to.row)
+        self.through.contains_key(&to.row)
     }
 
     fn take(&mut self, to: &Addressee, may_be_given_up: bool) -> Begun {
@@ -449,13 +450,13 @@ impl<'a> Desk<'a> {
         let mut counts = Counts { unknown: self.unknown, ..Counts::default() };
         let mut messages = Vec::with_capacity(self.addressees.len());
         for to in &self.addressees {
-            let variant = match (kept.judged.remove(&to.row), kept.refused.remove(&to.row)) {
-                (Some(variant), _) => variant,
-                (None, Some(why)) => {
+            let variant = match kept.through.remove(&to.row) {
+                Some(Ok(variant)) => variant,
+                Some(Err(why)) => {
                     let writer = self.providers.writer.name().to_owned();
                     self.variant(to, writer, Draft::nothing(), screen::unwritten(why))
                 }
-                (None, None) => return Err(Trouble::Defect("a customer was left out".into())),
+                None => return Err(Trouble::Defect("a customer was left out".into())),
             };
             counts.add(&variant.verdict);
             let (schema, customer_id) = (messages::Schema::V1, to.customer.clone());
