@@ -38,7 +38,7 @@ use crate::{
     },
     domain::{
         attribute::Attributes, customer::ShardId, digest::Digest, id::DocumentId, phrases::PhraseBook,
-        problem::Problem, variant::Variant,
+        problem::Problem, variant::Variant, verdict::Verdict,
     },
     orchestration::{
         finished::Variants,
@@ -73,6 +73,7 @@ pub struct Context {
     tasks: OnceCell<Vec<Task>>,
     released: OnceCell<Vec<Variant>>,
     delivering: OnceCell<Arc<Delivering>>,
+    verdicts: Verdicts,
 }
 
 impl fmt::Debug for Context {
@@ -105,7 +106,13 @@ impl Context {
             tasks: OnceCell::new(),
             released: OnceCell::new(),
             delivering: OnceCell::new(),
+            verdicts: Verdicts::default(),
         })
+    }
+
+    /// On messages for single customers.
+    pub fn verdicts(&self) -> &Verdicts {
+        &self.verdicts
     }
 
     pub fn chosen(&self, providers: &Providers) -> Result<&Chosen, Trouble> {
@@ -223,6 +230,31 @@ impl Context {
         };
         // Recalls in the middle of a delivery are too rare to be remembered.
         if recalled.is_empty() { self.delivering.get_or_try_init(make).await.cloned() } else { make().await }
+    }
+}
+
+/// What was judged in this process. Many customers are written the same: it is judged, and paid for, once.
+#[derive(Default)]
+pub struct Verdicts(Mutex<HashMap<Digest, Verdict>>);
+
+impl Verdicts {
+    /// Some megabytes. Of more messages than this, some are judged again.
+    const MOST: usize = 16_384;
+
+    pub fn of(&self, message: Digest) -> Option<Verdict> {
+        self.known().get(&message).cloned()
+    }
+
+    /// Nothing is remembered of a check that could not be made: the next one may be.
+    pub fn remember(&self, message: Digest, verdict: &Verdict) {
+        let mut known = self.known();
+        if verdict.severities.is_some() && known.len() < Self::MOST {
+            known.insert(message, verdict.clone());
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Digest, Verdict>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

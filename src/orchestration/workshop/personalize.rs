@@ -35,6 +35,7 @@ use crate::{
     domain::{
         channel::Channel,
         customer::{Shard, ShardId},
+        digest::Digest,
         id::{DocumentId, Locale, SegmentName},
         money::Usd,
         variant::{Cell, Draft, Usage, Variant},
@@ -358,8 +359,17 @@ impl<'a> Desk<'a> {
             }
         }
         let Some(Written { writer, draft }) = &begun.written else { return Err(Trouble::Defect("no draft".into())) };
-        let gate = screen::gate(self.job, self.retrieved(&to.cell)).await?;
-        let verdict = self.asked(Agent::Screen, gate.judge(&to.cell, draft, meter)).await?;
+        let message = Digest::of_json(&(&to.cell, &draft.message, &draft.claims))?;
+        let verdicts = self.job.context.verdicts();
+        let verdict = match verdicts.of(message) {
+            Some(verdict) => verdict,
+            None => {
+                let gate = screen::gate(self.job, self.retrieved(&to.cell)).await?;
+                let verdict = self.asked(Agent::Screen, gate.judge(&to.cell, draft, meter)).await?;
+                verdicts.remember(message, &verdict);
+                verdict
+            }
+        };
         Ok(What::Judged(self.variant(to, writer.clone(), draft.clone(), verdict)))
     }
 

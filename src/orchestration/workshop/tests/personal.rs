@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -162,11 +162,13 @@ struct Moody {
     lexicon: Lexicon,
     is_down: AtomicBool,
     flags: AtomicBool,
+    asked: AtomicUsize,
 }
 
 #[async_trait]
 impl HarmScreen for Moody {
     async fn screen(&self, message: &AsRead<'_>, meter: &Meter) -> Result<Screened, ProviderError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         if self.is_down.swap(false, Ordering::Relaxed) {
             let message = "down".to_owned();
             return Err(ProviderError { provider: "moody", kind: ErrorKind::Unavailable, message });
@@ -325,6 +327,22 @@ async fn a_message_that_a_person_would_have_to_look_at_gives_way_to_the_segments
         let is_reached = status == "assigned" && arm != "control";
         assert_eq!(reason.contains("instead of a personal one: Harmful or notable content"), is_reached, "{reason}");
     }
+}
+
+#[tokio::test]
+async fn the_same_words_for_the_same_cell_are_screened_once() {
+    let screen = Arc::new(Moody::default());
+    let mut driver = driver(Providers { screen: screen.clone(), ..Providers::default() }, 7, Manner::InOrder).await;
+    driver.play_until(Stage::Personalize).await;
+    let before = screen.asked.load(Ordering::Relaxed);
+    driver.play_until(Stage::Deliver).await;
+    let messages = messages(&driver).await;
+    let distinct: BTreeSet<String> = messages
+        .values()
+        .map(|Variant { cell, message, claims, .. }| serde_json::to_string(&(cell, message, claims)).unwrap())
+        .collect();
+    assert!(distinct.len() < messages.len(), "{} of {}", distinct.len(), messages.len());
+    assert_eq!(screen.asked.load(Ordering::Relaxed) - before, distinct.len());
 }
 
 #[tokio::test]
