@@ -9,8 +9,15 @@ use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Job, Output, Trouble, collect::Collected, deliver::Delivered, design::Designed, folder::to_json, generate::Drafted,
-    ingest::Admitted, personalize::Personalized, release::Released,
+    Job, Output, Trouble,
+    collect::Collected,
+    deliver::Delivered,
+    design::Designed,
+    folder::to_json,
+    generate::Drafted,
+    ingest::Admitted,
+    personalize::{self, Personalized},
+    release::Released,
 };
 use crate::{
     agents::{
@@ -193,8 +200,9 @@ impl Answers {
     /// One entry for each provider. Of an item, the attempt that was done counts, or else the last.
     async fn add(&mut self, job: Job<'_>, stage: Stage) -> Result<(), Trouble> {
         let present = match stage {
-            Stage::Generate | Stage::Personalize => job.providers()?.writer.name(),
-            _ => stage.as_str(),
+            Stage::Generate => job.providers()?.writer.name().to_owned(),
+            Stage::Personalize => personalize::paid(&job.context.start.campaign, job.providers()?),
+            _ => stage.to_string(),
         };
         let mut usages: BTreeMap<String, Usage> = BTreeMap::new();
         let mut failed = BTreeMap::new();
@@ -205,7 +213,7 @@ impl Answers {
                     let Drafted { writer, .. } = serde_json::from_str(output.get())?;
                     writer
                 }
-                _ => present.to_owned(),
+                _ => present.clone(),
             };
             *usages.entry(provider).or_default() += record.usage;
             match record.result {

@@ -114,7 +114,8 @@ pub fn stages(
             assumes: of_writer.assumes.into_iter().chain(of_screen.assumes).collect(),
         };
         let most = allowances.personalize.times(plan.personal);
-        stages.push(stage(Stage::Personalize, writer.name(), messages, most, forecast, counts));
+        let paid = personalize::paid(campaign, providers);
+        stages.push(stage(Stage::Personalize, &paid, messages, most, forecast, counts));
     }
     stages
 }

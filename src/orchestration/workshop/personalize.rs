@@ -31,7 +31,7 @@ use crate::{
         retrieval::Retrieved,
     },
     audit,
-    config::Campaign,
+    config::{Campaign, campaign::ScreenName},
     domain::{
         channel::Channel,
         customer::{Shard, ShardId},
@@ -115,6 +115,15 @@ const MOST_FAILURES: u32 = 3;
 /// Of an item's time, so much is left for a shard after it has waited for its turn. What is not done by then is left for
 /// the next try; what was asked and not answered counts as paid.
 const ENOUGH: Duration = ITEM_TIME.saturating_sub(Duration::from_secs(80));
+
+/// Who is paid for the messages: their writer, and a service that judges them.
+pub fn paid(campaign: &Campaign, providers: &Chosen) -> String {
+    let writer = providers.writer.name();
+    match campaign.providers.safety {
+        ScreenName::Embedded => writer.to_owned(),
+        ScreenName::AzureContentSafety => format!("{writer}, azure_content_safety"),
+    }
+}
 
 /// What a customer's message may cost at most.
 pub fn most(campaign: &Campaign, providers: &Chosen) -> Usd {
